@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# Formatting of .c, .h and .cl, and every kernel program through clang's OpenCL C 1.2 at its default
+# tunables. Prints what is wrong; the exit status is 0 when nothing is.
+#
+#   tools/check-style.sh [--fix]      --fix: format in place
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+bad=0
+mapfile -t sources < <(find include src cl tests examples tune -type f \
+    \( -name '*.c' -o -name '*.h' -o -name '*.cl' \) 2>/dev/null | sort)
+
+# Versions of clang-format disagree; the project's is 14, which Debian and Ubuntu both have.
+format=$(command -v clang-format-14 || command -v clang-format || true)
+if [ -z "$format" ] || ! "$format" --version | grep -q 'version 14\.'; then
+    echo "formatting: skipped, there is no clang-format 14 here"
+elif [ "${1:-}" = --fix ]; then
+    "$format" -i "${sources[@]}"
+else
+    "$format" --dry-run -Werror "${sources[@]}" || bad=1
+    echo "formatting: ${#sources[@]} files"
+fi
+
+# In: the text of one program on standard input. Each must compile alone as OpenCL C 1.2.
+check_kernel() {
+    local name=$1
+    shift
+    clang -x cl -cl-std=CL1.2 -fsyntax-only -Xclang -finclude-default-header \
+        -Wall -Wextra -Werror -Wno-unused-function -Wno-unused-parameter -Icl "$@" - || {
+        echo "kernel program $name does not compile as OpenCL C 1.2"
+        bad=1
+    }
+}
+
+# The programs as src/source.c puts them together: the prelude, then its texts in their order.
+# build/tools/mha-programs prints them; without it there is nothing to check.
+list=build/tools/mha-programs
+if ! command -v clang >/dev/null; then
+    echo "kernels: skipped, there is no clang here"
+elif [ -x "$list" ]; then
+    n=0
+    while read -r name; do
+        check_kernel "$name" < <("$list" "$name")
+        n=$((n + 1))
+    done < <("$list")
+    echo "kernels: $n programs"
+else
+    echo "kernels: nothing to check, $list is not built"
+fi
+exit "$bad"
