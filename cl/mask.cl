@@ -1,0 +1,65 @@
+/* What happens to one score between QK^T and softmax: softcap, bias, ALiBi, masks.
+ *
+ * In: problem.cl. Out: struct score_row, modify_score(). A masked score is -inf. */
+
+struct score_row {
+    long bias, mask; /* elements of key 0 */
+    long bias_key, mask_key;
+    real slope; /* ALiBi */
+    int aligned;
+    struct key_range keys;
+};
+
+static inline struct score_row get_score_row(const struct mha_kernel_args *a,
+                                             const struct sequence *s, int b, int h, int i,
+                                             global const float *slopes) {
+    struct score_row r;
+    r.bias = a->bias.offset + b * a->bias.stride_batch + h * a->bias.stride_head +
+             i * a->bias.stride_query;
+    r.mask = a->mask.offset + b * a->mask.stride_batch + h * a->mask.stride_head +
+             i * a->mask.stride_query;
+    r.bias_key = a->bias.stride_key;
+    r.mask_key = a->mask.stride_key;
+    r.slope = a->flags & FLAG_ALIBI ? (real)slopes[a->alibi_offset + h] : (real)0;
+    r.aligned = i + s->position;
+    r.keys = get_key_range(a, s, i);
+    return r;
+}
+
+/* The bias has a type of its own, known at run time: one read per score is not worth a program. */
+static inline real load_bias(const struct mha_kernel_args *a, global const uchar *bias,
+                             long index) {
+    if (a->bias_dtype == DTYPE_F32)
+        return ((global const float *)bias)[index];
+    if (a->bias_dtype == DTYPE_F16)
+        return vload_half(index, (global const half *)bias);
+    if (a->bias_dtype == DTYPE_BF16)
+        return as_float((uint)((global const ushort *)bias)[index] << 16);
+#if DTYPE == DTYPE_F64
+    return ((global const double *)bias)[index];
+#else
+    return 0; /* refused by the host */
+#endif
+}
+
+static inline real apply_softcap(const struct mha_kernel_args *a, real s) {
+    const real cap = AS_REAL(a->softcap_bits);
+    return a->flags & FLAG_SOFTCAP ? cap * tanh(s / cap) : s;
+}
+
+/* Additive terms and masks on an already soft-capped score; -inf is selected, never added, so that
+ * nothing brings a masked score back and a NaN under a mask does not show. */
+static inline real apply_masks(const struct mha_kernel_args *a, const struct score_row *r,
+                               global const uchar *bias, global const uchar *mask, int j, real s) {
+    bool keep = j >= r->keys.lo && j < r->keys.hi;
+    if (keep && (a->flags & FLAG_MASK))
+        keep = mask[r->mask + j * r->mask_key] != 0;
+    if (keep && (a->flags & FLAG_BIAS)) {
+        const real t = load_bias(a, bias, r->bias + j * r->bias_key);
+        keep = t != NEG_INF;
+        s += t;
+    }
+    if (a->flags & FLAG_ALIBI)
+        s -= r->slope * (real)abs(r->aligned - j);
+    return keep ? s : NEG_INF;
+}

@@ -1,0 +1,130 @@
+/* Storage types, the real type that everything is computed in, loads and stores between them.
+ *
+ * In: DTYPE (storage), VEC (lanes of a vector, a power of two >= 2).
+ * Out: real, realv, intv; load(), load_v(), load_v_part(), store(), store_v(); transpose(). */
+
+#ifndef DTYPE
+#define DTYPE DTYPE_F32
+#endif
+#ifndef VEC
+#define VEC 8
+#endif
+
+#define PASTE_(a, b) a##b
+#define PASTE(a, b) PASTE_(a, b)
+
+#if DTYPE == DTYPE_F64
+#pragma OPENCL EXTENSION cl_khr_fp64 : enable
+typedef double real;
+typedef PASTE(double, VEC) realv;
+typedef PASTE(long, VEC) intv; /* of the width that comparisons of realv give */
+typedef double storage;
+#define CONVERT_REALV PASTE(convert_double, VEC)
+#define CONVERT_INTV PASTE(convert_long, VEC)
+#define AS_REAL(bits) as_double(bits)
+#else
+typedef float real;
+typedef PASTE(float, VEC) realv;
+typedef PASTE(int, VEC) intv;
+#if DTYPE == DTYPE_F32
+typedef float storage;
+#else
+typedef ushort storage; /* half is no type of its own without cl_khr_fp16 */
+#endif
+#define CONVERT_REALV PASTE(convert_float, VEC)
+#define CONVERT_INTV PASTE(convert_int, VEC)
+#define AS_REAL(bits) as_float((int)(bits))
+#endif
+
+#define VLOAD(p) PASTE(vload, VEC)(0, p)
+#define VSTORE(x, p) PASTE(vstore, VEC)(x, 0, p)
+#define NEG_INF ((real)-INFINITY)
+
+static inline real load(global const storage *p) {
+#if DTYPE == DTYPE_F16
+    return vload_half(0, (global const half *)p);
+#elif DTYPE == DTYPE_BF16
+    return as_float((uint)*p << 16);
+#else
+    return *p;
+#endif
+}
+
+static inline realv load_v(global const storage *p) {
+#if DTYPE == DTYPE_F16
+    return PASTE(vload_half, VEC)(0, (global const half *)p);
+#elif DTYPE == DTYPE_BF16
+    return PASTE(as_float, VEC)(PASTE(convert_uint, VEC)(VLOAD(p)) << 16);
+#else
+    return VLOAD(p);
+#endif
+}
+
+/* The first `count` lanes from p, zero in the others; count may exceed VEC. */
+static inline realv load_v_part(global const storage *p, int count) {
+    if (count >= VEC)
+        return load_v(p);
+    real x[VEC];
+    for (int e = 0; e < VEC; ++e)
+        x[e] = e < count ? load(p + e) : (real)0;
+    return VLOAD(x);
+}
+
+/* To nearest even. A NaN is not rounded, which could carry it to Inf, but made quiet. */
+#define ROUND_TO_BF16(bits) (((bits) + 0x7fff + (((bits) >> 16) & 1)) >> 16)
+#define BF16_QUIET 0x40
+
+static inline void store(real x, global storage *p) {
+#if DTYPE == DTYPE_F16
+    vstore_half_rte(x, 0, (global half *)p);
+#elif DTYPE == DTYPE_BF16
+    const uint bits = as_uint(x);
+    *p = (ushort)(isnan(x) ? (bits >> 16) | BF16_QUIET : ROUND_TO_BF16(bits));
+#else
+    *p = x;
+#endif
+}
+
+static inline void store_v(realv x, global storage *p) {
+#if DTYPE == DTYPE_F16
+    PASTE(PASTE(vstore_half, VEC), _rte)(x, 0, (global half *)p);
+#elif DTYPE == DTYPE_BF16
+    const PASTE(uint, VEC) bits = PASTE(as_uint, VEC)(x);
+    VSTORE(PASTE(convert_ushort,
+                 VEC)(select(ROUND_TO_BF16(bits), (bits >> 16) | BF16_QUIET, isnan(x))),
+           p);
+#else
+    VSTORE(x, p);
+#endif
+}
+
+/* The first `count` lanes to p; count may exceed VEC. */
+static inline void store_v_part(realv x, global storage *p, int count) {
+    if (count >= VEC) {
+        store_v(x, p);
+        return;
+    }
+    real y[VEC];
+    VSTORE(x, y);
+    for (int e = 0; e < count; ++e)
+        store(y[e], p + e);
+}
+
+/* Transposes the VEC x VEC matrix whose rows are x[0 .. VEC). Each stage rotates the bits of an
+ * element's (row, column) address by one place: after log2(VEC) stages they have changed places. */
+static inline void transpose(realv *x) {
+#pragma unroll
+    for (int stage = 1; stage < VEC; stage *= 2) {
+        realv y[VEC];
+#pragma unroll
+        for (int r = 0; r < VEC / 2; ++r) {
+            y[2 * r].even = x[r].lo;
+            y[2 * r].odd = x[r + VEC / 2].lo;
+            y[2 * r + 1].even = x[r].hi;
+            y[2 * r + 1].odd = x[r + VEC / 2].hi;
+        }
+#pragma unroll
+        for (int r = 0; r < VEC; ++r)
+            x[r] = y[r];
+    }
+}

@@ -1,0 +1,38 @@
+/* The application's descriptor, checked and completed. */
+#ifndef MHA_DESC_H
+#define MHA_DESC_H
+
+#include "status.h"
+
+#include <stdbool.h>
+
+/* What a plan is for, with every default filled in. Sizes are maxima. */
+struct problem {
+    uint64_t flags;
+    mha_dtype dtype, bias_dtype;
+    int32_t q_heads, kv_heads, head_dim_qk, head_dim_v;
+    int32_t batch, seqlen_q, seqlen_kv;
+    double scale, softcap;
+    int32_t window_left, window_right; /* -1: no bound */
+    mha_alignment alignment;
+    mha_scores_stage scores_stage;
+    size_t workspace_limit_bytes; /* SIZE_MAX: none */
+    char variant[32];             /* empty: selection chooses */
+};
+
+/* Validates *desc. On failure *problem is undefined. */
+mha_status mha_problem_init(struct problem *problem, const mha_attention_desc *desc,
+                            mha_error *error);
+
+size_t mha_dtype_bytes(mha_dtype dtype);
+size_t mha_real_bytes(mha_dtype dtype); /* of what is accumulated in, and of scores */
+
+/* Copies a versioned struct: a shorter one leaves the tail of dst zero; a longer one must be zero
+ * beyond dst. `what` names it in messages. */
+mha_status mha_read_struct(void *dst, size_t dst_bytes, const void *src, const char *what,
+                           mha_error *error);
+
+/* result = a + b * c in 64 bits; false on overflow. Operands must not be negative. */
+bool mha_add_product(int64_t *result, int64_t a, int64_t b, int64_t c);
+
+#endif

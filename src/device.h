@@ -1,0 +1,23 @@
+/* Facts about a device; the only code that asks OpenCL for them. */
+#ifndef MHA_DEVICE_H
+#define MHA_DEVICE_H
+
+#include "status.h"
+
+#include <stdbool.h>
+
+struct device_caps {
+    char name[128], vendor[128], version[128], driver[128], platform[128], platform_version[128];
+    bool is_cpu, has_fp64;
+    cl_uint compute_units, clock_mhz, address_bits, vendor_id;
+    cl_uint float_vector;                 /* native width; at least 1 */
+    size_t max_work_group, max_work_item; /* of dimension 0 */
+    size_t max_parameter_bytes;
+    cl_ulong local_bytes, max_alloc_bytes;
+    bool is_local_dedicated; /* local memory is not global memory in disguise */
+};
+
+/* Refuses, with the reason, a device that the library can't run on. */
+mha_status mha_device_query(cl_device_id device, struct device_caps *caps, mha_error *error);
+
+#endif

@@ -1,0 +1,53 @@
+/* Kernel arguments and dispatches, for plan creation (warming up) and for enqueues. */
+#ifndef MHA_LAUNCH_H
+#define MHA_LAUNCH_H
+
+#include "plan.h"
+
+/* The buffers every attention kernel takes, in the order of ATTENTION_BUFFERS in problem.cl. */
+enum attention_buffer {
+    BUFFER_Q,
+    BUFFER_K,
+    BUFFER_V,
+    BUFFER_O,
+    BUFFER_BIAS,
+    BUFFER_MASK,
+    BUFFER_SLOPES,
+    BUFFER_SINKS,
+    BUFFER_KV_LENGTHS,
+    BUFFER_CU_SEQLENS_Q,
+    BUFFER_CU_SEQLENS_KV,
+    BUFFER_POSITIONS,
+    BUFFER_LSE,
+    BUFFER_SCORES,
+    BUFFER_SCRATCH,
+    BUFFER_COUNT
+};
+
+/* One call, validated: what its kernels are given. */
+struct call {
+    struct problem sizes; /* the plan's problem with the actual sizes */
+    cl_mem buffers[BUFFER_COUNT];
+    struct mha_kernel_args args;
+};
+
+/* args as far as the problem fixes them; sizes from `sizes`. */
+struct mha_kernel_args mha_kernel_args_init(const struct problem *sizes);
+
+/* Sets the buffers, and the local memory where the kernel takes some. */
+cl_int mha_kernel_set_buffers(const struct mha_plan *plan, int kernel, const cl_mem *buffers);
+
+/* Dispatches `blocks` work-groups from args->first_block on. */
+cl_int mha_kernel_dispatch(const struct mha_plan *plan, cl_command_queue queue,
+                           const struct launch *launch, const struct mha_kernel_args *args,
+                           int64_t blocks, cl_uint n_wait, const cl_event *wait, cl_event *event);
+
+/* Runs every kernel of the plan once with no work, so that nothing is left to compile. */
+mha_status mha_plan_warm_up(const struct mha_plan *plan, mha_error *error);
+
+/* Work-groups for one dispatch, so that none is predicted to run longer than a display's watchdog
+ * tolerates. */
+int64_t mha_blocks_per_dispatch(const struct device_caps *caps, const struct variant *variant,
+                                const struct launch *launch);
+
+#endif

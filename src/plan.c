@@ -1,0 +1,162 @@
+/* In: an engine and a descriptor. Out: a plan, or why there can be none. */
+#include "plan.h"
+
+#include "launch.h"
+
+#include <string.h>
+
+mha_status mha_attention_supported(const mha_engine *engine, const mha_attention_desc *desc,
+                                   mha_error *error) {
+    struct problem problem;
+    struct selection selection;
+    mha_status status;
+    if (!engine)
+        return mha_fail(error, MHA_ERR_NULL, "engine is NULL");
+    if ((status = mha_engine_check(engine, error)) ||
+        (status = mha_problem_init(&problem, desc, error)) ||
+        (status = mha_select(&problem, &engine->caps, 0, &selection, error)))
+        return status;
+    return mha_succeed(error);
+}
+
+static void release_kernels(struct mha_plan *plan) {
+    for (int i = 0; i < MHA_MAX_KERNELS; ++i)
+        if (plan->kernels[i]) {
+            clReleaseKernel(plan->kernels[i]);
+            plan->kernels[i] = NULL;
+        }
+}
+
+/* What a kernel may use is known only once it is compiled. */
+static mha_status check_kernel(const struct mha_plan *plan, int index, size_t local_size,
+                               mha_error *error) {
+    const cl_kernel kernel = plan->kernels[index];
+    const cl_device_id device = plan->engine->device;
+    const char *name = plan->selection.variant->kernels[index].name;
+    size_t max_size = 0;
+    const cl_int code = clGetKernelWorkGroupInfo(kernel, device, CL_KERNEL_WORK_GROUP_SIZE,
+                                                 sizeof(max_size), &max_size, NULL);
+    if (code)
+        return mha_fail_cl(error, code, "clGetKernelWorkGroupInfo");
+    if (max_size < local_size)
+        return mha_fail(error, MHA_ERR_BUILD,
+                        "kernel %s takes work-groups of %zu on %s, %zu are needed", name, max_size,
+                        plan->engine->caps.name, local_size);
+    return MHA_SUCCESS;
+}
+
+static mha_status create_kernels(struct mha_plan *plan, mha_error *error) {
+    const struct variant *variant = plan->selection.variant;
+    struct program *program;
+    struct launch launch;
+    struct mha_kernel_args args = mha_kernel_args_init(&plan->problem);
+    mha_status status =
+        mha_program_get(plan->engine, &plan->problem, &plan->selection, &program, error);
+    if (status)
+        return status;
+    for (int i = 0; i < MHA_MAX_KERNELS && variant->kernels[i].name; ++i) {
+        cl_int code;
+        plan->kernels[i] = clCreateKernel(program->program, variant->kernels[i].name, &code);
+        if (code)
+            return mha_fail_cl(error, code, "clCreateKernel");
+    }
+    struct problem one = plan->problem;
+    one.batch = one.seqlen_q = one.seqlen_kv = 1;
+    for (int64_t i = 0; variant->launch(&plan->problem, &one, &plan->engine->caps,
+                                        &plan->selection.tuning, i, &launch, &args);
+         ++i)
+        if ((status = check_kernel(plan, launch.kernel, launch.local_size, error)))
+            return status;
+    if ((status = mha_plan_warm_up(plan, error)))
+        return status;
+    mha_program_store(plan->engine, program);
+    return MHA_SUCCESS;
+}
+
+mha_status mha_plan_create(mha_engine *engine, const mha_attention_desc *desc, mha_plan **plan,
+                           mha_error *error) {
+    mha_status status;
+    struct problem problem;
+    if (!plan)
+        return mha_fail(error, MHA_ERR_NULL, "plan is NULL");
+    *plan = NULL;
+    if (!engine)
+        return mha_fail(error, MHA_ERR_NULL, "engine is NULL");
+    if ((status = mha_engine_check(engine, error)) ||
+        (status = mha_problem_init(&problem, desc, error)))
+        return status;
+    mha_plan *p = mha_allocate_zeroed(&engine->allocator, sizeof(*p));
+    if (!p)
+        return mha_fail(error, MHA_ERR_HOST_MEMORY, "no memory for a plan (%zu bytes)", sizeof(*p));
+    mha_engine_retain(engine);
+    p->engine = engine;
+    p->problem = problem;
+    pthread_mutex_init(&p->lock, NULL);
+    /* A variant that the device's compiler can't take is no reason to fail: the next one may do,
+     * down to the reference. One asked for by name is not replaced. */
+    mha_error reason = {.status = MHA_SUCCESS};
+    for (int skip = 0;; ++skip) {
+        mha_error select_error;
+        status = mha_select(&problem, &engine->caps, skip, &p->selection, &select_error);
+        if (status) {
+            reason = skip ? reason : select_error;
+            break;
+        }
+        status = create_kernels(p, &reason);
+        if (!status)
+            break;
+        release_kernels(p);
+        if (problem.variant[0] || status == MHA_ERR_HOST_MEMORY)
+            break;
+        mha_log(&engine->log, MHA_LOG_WARNING, "variant %s is not usable on %s: %s",
+                p->selection.variant->name, engine->caps.name, reason.message);
+    }
+    if (status) {
+        mha_plan_destroy(&p);
+        if (error)
+            *error = reason;
+        return reason.status;
+    }
+    p->workspace_bytes =
+        p->selection.variant->workspace_bytes(&problem, &engine->caps, &p->selection.tuning);
+    *plan = p;
+    return mha_succeed(error);
+}
+
+void mha_plan_destroy(mha_plan **plan) {
+    if (!plan || !*plan)
+        return;
+    mha_plan *p = *plan;
+    *plan = NULL;
+    mha_engine *engine = p->engine;
+    release_kernels(p);
+    pthread_mutex_destroy(&p->lock);
+    mha_release(&engine->allocator, p);
+    mha_engine_release(engine);
+}
+
+mha_status mha_plan_get_info(const mha_plan *plan, mha_plan_info *info, mha_error *error) {
+    if (!plan || !info)
+        return mha_fail(error, MHA_ERR_NULL, "%s is NULL", plan ? "info" : "plan");
+    const size_t struct_size = info->struct_size;
+    if (struct_size < sizeof(size_t))
+        return mha_fail(error, MHA_ERR_STRUCT_SIZE, "mha_plan_info.struct_size is %zu",
+                        struct_size);
+    const struct problem *p = &plan->problem;
+    const double q_rows = (double)p->batch * p->q_heads * p->seqlen_q;
+    const double kv_rows = (double)p->batch * p->kv_heads * p->seqlen_kv;
+    const double dims = (double)p->head_dim_qk + p->head_dim_v;
+    mha_plan_info full = {
+        .struct_size = struct_size,
+        .workspace_bytes = plan->workspace_bytes,
+        .flops = 2 * q_rows * p->seqlen_kv * dims,
+        .bytes = (q_rows + kv_rows) * dims * (double)mha_dtype_bytes(p->dtype),
+    };
+    strcpy(full.variant, plan->selection.variant->name);
+    mha_tuning_print(plan->selection.variant, &plan->selection.tuning, full.parameters,
+                     sizeof(full.parameters));
+    strcpy(full.source, plan->selection.source);
+    strcpy(full.reason, plan->selection.reason);
+    memcpy(info, &full, struct_size < sizeof(full) ? struct_size : sizeof(full));
+    return mha_succeed(error);
+}

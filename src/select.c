@@ -1,0 +1,78 @@
+/* In: struct problem, struct device_caps. Out: struct selection, or why there is none. */
+#include "select.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* Legal with the heuristic's values, and within the workspace limit. */
+static bool try_variant(const struct variant *variant, const struct problem *problem,
+                        const struct device_caps *caps, struct selection *selection, char *why,
+                        size_t why_bytes) {
+    *selection = (struct selection){.variant = variant, .source = "heuristic"};
+    variant->heuristic(problem, caps, &selection->tuning);
+    if (!variant->legal(problem, caps, &selection->tuning, why, why_bytes))
+        return false;
+    const size_t workspace = variant->workspace_bytes(problem, caps, &selection->tuning);
+    if (workspace > problem->workspace_limit_bytes || workspace > caps->max_alloc_bytes) {
+        const bool is_limit = workspace > problem->workspace_limit_bytes;
+        snprintf(why, why_bytes, "needs %zu bytes of workspace, %s is %llu", workspace,
+                 is_limit ? "workspace_limit_bytes" : "the device's largest allocation",
+                 (unsigned long long)(is_limit ? problem->workspace_limit_bytes
+                                               : caps->max_alloc_bytes));
+        return false;
+    }
+    return true;
+}
+
+struct preference {
+    const char *name, *reason;
+};
+
+/* Few queries leave most compute units idle unless the keys are shared out. Batch invariance
+ * forbids looking at batch and queries: then only the heads count. */
+static bool is_split_useful(const struct problem *p, const struct device_caps *caps) {
+    const bool is_invariant = p->flags & MHA_BATCH_INVARIANT;
+    const int64_t groups = is_invariant ? INT64_MAX : (int64_t)p->batch * p->q_heads;
+    return !is_invariant && p->seqlen_q <= 16 && p->seqlen_kv >= 512 &&
+           groups < 8 * (int64_t)caps->compute_units;
+}
+
+mha_status mha_select(const struct problem *problem, const struct device_caps *caps, int skip,
+                      struct selection *selection, mha_error *error) {
+    if (problem->dtype == MHA_F64 && !caps->has_fp64)
+        return mha_fail(error, MHA_ERR_UNSUPPORTED, "%s has no fp64 (cl_khr_fp64)", caps->name);
+    const bool split = is_split_useful(problem, caps);
+    const struct preference order[] = {
+        {problem->variant[0] ? problem->variant : NULL, "asked for by name"},
+        {split && caps->is_cpu ? "panel_split" : NULL, "few queries, CPU: the keys are shared out"},
+        {split && !caps->is_cpu ? "flash_split" : NULL, "few queries: the keys are shared out"},
+        {caps->is_cpu ? "panel" : "flash", caps->is_cpu ? "CPU: explicit vectors, packed panels"
+                                                        : "work-group tiles in local memory"},
+        {"staged", "the fused variants can't do this"},
+        {"reference", "nothing faster can do this"},
+    };
+    char whys[400] = "", why[160];
+    for (size_t i = 0; i < sizeof(order) / sizeof(*order); ++i) {
+        const struct variant *variant = order[i].name ? mha_variant_find(order[i].name) : NULL;
+        if (i == 0 && order[0].name && !variant)
+            return mha_fail(error, MHA_ERR_VARIANT, "no variant is called \"%s\"",
+                            problem->variant);
+        if (!variant)
+            continue;
+        why[0] = 0;
+        if (try_variant(variant, problem, caps, selection, why, sizeof(why))) {
+            if (skip-- > 0)
+                continue;
+            snprintf(selection->reason, sizeof(selection->reason), "%s%s%s", order[i].reason,
+                     whys[0] ? "; passed over: " : "", whys);
+            return MHA_SUCCESS;
+        }
+        if (i == 0)
+            return mha_fail(error, MHA_ERR_VARIANT, "variant %s can't do this: %s", variant->name,
+                            why);
+        const size_t used = strlen(whys);
+        snprintf(whys + used, sizeof(whys) - used, "%s%s %s", used ? "; " : "", variant->name, why);
+    }
+    return mha_fail(error, MHA_ERR_UNSUPPORTED, "no variant can do this on %s: %s", caps->name,
+                    whys);
+}

@@ -1,0 +1,14 @@
+/* The variants that variants.c puts into its table. */
+#ifndef MHA_VARIANT_LIST_H
+#define MHA_VARIANT_LIST_H
+
+#include "variants.h"
+
+extern const struct variant mha_variant_reference;
+extern const struct variant mha_variant_staged;
+extern const struct variant mha_variant_panel;
+extern const struct variant mha_variant_panel_split;
+extern const struct variant mha_variant_flash;
+extern const struct variant mha_variant_flash_split;
+
+#endif

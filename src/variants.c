@@ -1,0 +1,59 @@
+/* The table of variants, each defined in a variant_*.c of its own, and what they share. */
+#include "variant_list.h"
+
+#include <stdio.h>
+#include <string.h>
+
+const char *const mha_tunable_names[TUNABLE_COUNT] = {
+    [VEC] = "VEC",
+    [LANE_VECTORS] = "LANE_VECTORS",
+    [MICRO_KV] = "MICRO_KV",
+    [MICRO_D] = "MICRO_D",
+    [BLOCK_Q] = "BLOCK_Q",
+    [BLOCK_KV] = "BLOCK_KV",
+    [THREADS_Q] = "THREADS_Q",
+    [THREADS_KV] = "THREADS_KV",
+    [WORK_GROUP] = "WORK_GROUP",
+    [SPLITS] = "SPLITS",
+    [SPLIT_KEYS] = "SPLIT_KEYS",
+};
+
+const struct variant *const mha_variants[] = {
+    &mha_variant_reference,
+};
+const size_t mha_variant_count = sizeof(mha_variants) / sizeof(*mha_variants);
+
+size_t mha_size_product(size_t a, size_t b, size_t c, size_t d) {
+    const size_t factors[] = {b, c, d};
+    for (size_t i = 0; i < 3; ++i) {
+        if (a && factors[i] > SIZE_MAX / a)
+            return SIZE_MAX;
+        a *= factors[i];
+    }
+    return a;
+}
+
+const struct variant *mha_variant_find(const char *name) {
+    for (size_t i = 0; i < mha_variant_count; ++i)
+        if (!strcmp(mha_variants[i]->name, name))
+            return mha_variants[i];
+    return NULL;
+}
+
+const char *mha_variant_name(size_t index) {
+    return index < mha_variant_count ? mha_variants[index]->name : NULL;
+}
+
+void mha_tuning_print(const struct variant *variant, const struct tuning *tuning, char *text,
+                      size_t bytes) {
+    size_t used = 0;
+    text[0] = 0;
+    for (size_t i = 0; i < TUNABLE_COUNT && variant->tunables[i].values[0]; ++i) {
+        const enum tunable t = variant->tunables[i].tunable;
+        const int n = snprintf(text + used, bytes - used, "%s%s=%d", i ? " " : "",
+                               mha_tunable_names[t], tuning->value[t]);
+        if (n < 0 || (size_t)n >= bytes - used)
+            return;
+        used += (size_t)n;
+    }
+}

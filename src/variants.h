@@ -1,0 +1,93 @@
+/* The table of kernel variants: what each needs, what can be tuned, and how it is launched.
+ *
+ * legal() is one function per variant: selection asks it for its choice, the tuner to enumerate,
+ * the config loader to reject a stale entry. */
+#ifndef MHA_VARIANTS_H
+#define MHA_VARIANTS_H
+
+#include "desc.h"
+#include "device.h"
+
+#include "../cl/arguments.h"
+
+/* Every tunable of every variant; upper-case names are the same in .cl and config files. */
+enum tunable {
+    VEC,          /* lanes of a vector */
+    LANE_VECTORS, /* vectors of queries side by side in a register tile */
+    MICRO_KV,     /* keys in a register tile of QK^T */
+    MICRO_D,      /* value dims in a register tile of PV */
+    BLOCK_Q,      /* queries of a work-group */
+    BLOCK_KV,     /* keys of a tile */
+    THREADS_Q,    /* work-items along the queries of a tile */
+    THREADS_KV,   /* work-items along its keys */
+    WORK_GROUP,   /* work-items where they are independent of one another */
+    SPLITS,       /* parts of the KV sequence */
+    SPLIT_KEYS,   /* keys of each part: a multiple of BLOCK_KV */
+    TUNABLE_COUNT
+};
+
+extern const char *const mha_tunable_names[TUNABLE_COUNT];
+
+struct tuning {
+    int value[TUNABLE_COUNT]; /* 0 where the variant does not have it */
+};
+
+/* One dispatch, before it is cut for the watchdog: `blocks` work-groups in one dimension. */
+struct launch {
+    int kernel; /* index into variant.kernels */
+    int64_t blocks;
+    size_t local_size;
+    double flops;       /* of the whole launch, for predicting its time */
+    int64_t first_pair; /* staged: (batch, head) pairs before this chunk */
+};
+
+#define MHA_MAX_KERNELS 3
+#define MHA_MAX_FILES 10
+#define MHA_MAX_VALUES 10
+
+struct variant_tunable {
+    enum tunable tunable;
+    bool is_define;             /* shapes the code; else a kernel argument */
+    int values[MHA_MAX_VALUES]; /* the domain, ascending, zero-terminated */
+};
+
+struct variant {
+    const char *name;
+    const char *files[MHA_MAX_FILES];
+    struct {
+        const char *name;
+        bool has_local; /* the last argument is local memory, of local_bytes() */
+    } kernels[MHA_MAX_KERNELS];
+    struct variant_tunable tunables[TUNABLE_COUNT];
+    /* A #define beyond the tunables, from the problem; NULL for none. */
+    const char *(*defines)(const struct problem *, char *text, size_t bytes);
+    /* What the device alone suggests; always legal() where anything is. */
+    void (*heuristic)(const struct problem *, const struct device_caps *, struct tuning *);
+    /* Whether these values can run this problem on this device; else why not, in `why`. */
+    bool (*legal)(const struct problem *, const struct device_caps *, const struct tuning *,
+                  char *why, size_t why_bytes);
+    size_t (*local_bytes)(const struct problem *, const struct tuning *);
+    /* For the problem's maxima; SIZE_MAX where it can't be counted. */
+    size_t (*workspace_bytes)(const struct problem *, const struct device_caps *,
+                              const struct tuning *);
+    /* Fills *launch for launch number `index` of a call with the sizes of `call`, and what the
+     * variant needs in *args; false beyond the last. `plan` has the maxima. */
+    bool (*launch)(const struct problem *plan, const struct problem *call,
+                   const struct device_caps *, const struct tuning *, int64_t index,
+                   struct launch *, struct mha_kernel_args *args);
+    double efficiency; /* fraction of the device's estimated rate, for predicting times */
+};
+
+extern const struct variant *const mha_variants[];
+extern const size_t mha_variant_count;
+
+const struct variant *mha_variant_find(const char *name);
+
+/* "BLOCK_Q=96 BLOCK_KV=128", cut to `bytes`. */
+void mha_tuning_print(const struct variant *variant, const struct tuning *tuning, char *text,
+                      size_t bytes);
+
+/* Multiplies; SIZE_MAX where the product leaves size_t. Ends with a zero factor. */
+size_t mha_size_product(size_t a, size_t b, size_t c, size_t d);
+
+#endif
