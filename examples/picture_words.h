@@ -1,0 +1,16 @@
+/* The picture of a sentence: what one word attends to, and the whole map behind it. */
+#ifndef EXAMPLES_PICTURE_WORDS_H
+#define EXAMPLES_PICTURE_WORDS_H
+
+#include "attention_input.h"
+
+typedef struct words_picture {
+    const attention_input *input;
+    const float *weights; /* [batch][head][query][key]; batch 0 is drawn */
+    int head, word;       /* the ones to call out */
+    const char *computed; /* how and on what the weights were computed */
+} words_picture;
+
+bool words_picture_draw(const words_picture *picture, const char *path, failure *f);
+
+#endif
