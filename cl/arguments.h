@@ -64,6 +64,7 @@ struct mha_kernel_args {
     mha_long total_q, total_kv;
     mha_long scratch_offset;     /* staged: probabilities; split: partial outputs; in reals */
     mha_long scratch_lse_offset; /* split: LSE of the partial outputs, in reals */
+    mha_long split_rows;         /* split: rows of o over all heads and batches; else 0 */
     mha_long first_block;        /* of this dispatch, where a call is cut into several */
     mha_long blocks;             /* of the whole grid */
     mha_long first_pair;         /* staged: first (batch, head) of this chunk */

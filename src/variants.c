@@ -14,12 +14,13 @@ const char *const mha_tunable_names[TUNABLE_COUNT] = {
     [THREADS_Q] = "THREADS_Q",
     [THREADS_KV] = "THREADS_KV",
     [WORK_GROUP] = "WORK_GROUP",
-    [SPLITS] = "SPLITS",
     [SPLIT_KEYS] = "SPLIT_KEYS",
 };
 
 const struct variant *const mha_variants[] = {
     &mha_variant_reference,
+    &mha_variant_panel,
+    &mha_variant_panel_split,
 };
 const size_t mha_variant_count = sizeof(mha_variants) / sizeof(*mha_variants);
 

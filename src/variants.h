@@ -21,7 +21,6 @@ enum tunable {
     THREADS_Q,    /* work-items along the queries of a tile */
     THREADS_KV,   /* work-items along its keys */
     WORK_GROUP,   /* work-items where they are independent of one another */
-    SPLITS,       /* parts of the KV sequence */
     SPLIT_KEYS,   /* keys of each part: a multiple of BLOCK_KV */
     TUNABLE_COUNT
 };

@@ -1,0 +1,41 @@
+/* Merges the partial results of a split KV sequence by their LSE.
+ *
+ * In: scratch, per split and row: o (normalised within the split) and its LSE. Out: o and lse.
+ * Grid: rows = batch * q_heads * seqlen_q work-groups of one work-item. */
+
+kernel void combine(ATTENTION_BUFFERS, const struct mha_kernel_args a) {
+    const long block = get_group_id(0) + a.first_block;
+    if (block >= a.blocks)
+        return;
+    const int i = (int)(block % a.seqlen_q);
+    const int h = (int)(block / a.seqlen_q % a.q_heads);
+    const int b = (int)(block / a.seqlen_q / a.q_heads);
+    const struct sequence s =
+        get_sequence(&a, b, kv_lengths, cu_seqlens_q, cu_seqlens_kv, positions);
+    if (i >= s.q_len)
+        return;
+    const long index = row_index(&a, &s, b, h, i);
+    global const real *part_lse = scratch + a.scratch_lse_offset + index;
+    global const real *part = scratch + a.scratch_offset + index * a.head_dim_v;
+    o += s.o + h * a.o.stride_head + i * a.o.stride_token;
+
+    const real sink = a.flags & FLAG_SINKS ? (real)sinks[a.sinks_offset + h] : NEG_INF;
+    real all_max = sink;
+    for (int p = 0; p < a.splits; ++p)
+        all_max = fmax(all_max, part_lse[p * a.split_rows]);
+    const real base = all_max == NEG_INF ? (real)0 : all_max;
+    real sum = exp(sink - base);
+    for (int p = 0; p < a.splits; ++p)
+        sum += exp(part_lse[p * a.split_rows] - base);
+    for (int d = 0; d < a.head_dim_v; ++d) {
+        real acc = 0;
+        for (int p = 0; p < a.splits; ++p) {
+            const real weight = exp(part_lse[p * a.split_rows] - base);
+            if (weight != 0)
+                acc += weight * part[p * a.split_rows * a.head_dim_v + d];
+        }
+        store(sum == 0 ? (real)0 : acc / sum, o + d);
+    }
+    if (a.flags & FLAG_LSE)
+        lse[a.lse_offset + index] = (float)(sum == 0 ? NEG_INF : base + log(sum));
+}

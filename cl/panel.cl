@@ -1,0 +1,391 @@
+/* Fused attention for CPU-like devices: work-group size 1, explicit vectors, no barrier.
+ *
+ * The lanes of a vector are queries: S^T = K Q^T and O^T = V^T P^T. Then the softmax is vertical
+ * (no reduction across lanes), the probabilities are already laid out for PV, and k and v are read
+ * as rows, one element broadcast to all lanes, so that they need no transposition. Only q, once
+ * per work-item, and o, once at the end, are transposed.
+ *
+ * A work-item takes BLOCK_Q queries of one head, in panels of LANES queries, through the keys in
+ * tiles of BLOCK_KV. A tile of k and v is converted once into local memory and then shared by all
+ * panels. Register tiles: MICRO_KV keys (QK^T) or MICRO_D value dims (PV) times LANES queries.
+ *
+ * In: mask.cl, softmax.cl. Out: o and lse; with a.split_rows partial results for combine.cl.
+ * Grid: splits * batch * q_heads * blocks_q work-groups of one work-item. */
+
+#ifndef LANE_VECTORS
+#define LANE_VECTORS 2
+#endif
+#ifndef MICRO_KV
+#define MICRO_KV 6
+#endif
+#ifndef MICRO_D
+#define MICRO_D 4
+#endif
+#define LANES (VEC * LANE_VECTORS)
+
+/* Local memory, carved up; strides in reals. Mirrored by local_bytes() in variant_panel.c. */
+struct panel_memory {
+    local real *q;   /* [panels][d_qk][LANES] */
+    local real *k;   /* [BLOCK_KV + MICRO_KV][d_qk] */
+    local real *v;   /* [BLOCK_KV][d_v] */
+    local real *s;   /* [BLOCK_KV + MICRO_KV][LANES] */
+    local real *acc; /* [panels][d_v][LANES] */
+    local real *max; /* [panels][LANES] */
+    local real *sum; /* [panels][LANES] */
+    int d_qk, d_v;   /* head dims, rounded up so that whole vectors and register tiles fit */
+};
+
+static inline int round_up(int x, int step) {
+    return (x + step - 1) / step * step;
+}
+
+static inline struct panel_memory carve(local realv *memory, const struct mha_kernel_args *a) {
+    struct panel_memory m;
+    const int rows = round_up(a->block_kv, MICRO_KV) + MICRO_KV;
+    m.d_qk = round_up(a->head_dim_qk, VEC);
+    m.d_v = round_up(a->head_dim_v, max(VEC, MICRO_D));
+    m.q = (local real *)memory;
+    m.k = m.q + a->block_q * m.d_qk;
+    m.v = m.k + rows * m.d_qk;
+    m.s = m.v + rows * m.d_v;
+    m.acc = m.s + rows * LANES;
+    m.max = m.acc + a->block_q * m.d_v;
+    m.sum = m.max + a->block_q;
+    return m;
+}
+
+/* Queries first .. first + count as panels of [d][LANES], zero where there is no query. */
+static inline void pack_q(const struct mha_kernel_args *a, local real *panel,
+                          global const storage *q, int count, int d_stride) {
+    for (int p = 0; p < count; p += LANES, panel += d_stride * LANES)
+        for (int lane = 0; lane < LANES; lane += VEC)
+            for (int d = 0; d < d_stride; d += VEC) {
+                realv x[VEC];
+#pragma unroll
+                for (int r = 0; r < VEC; ++r) {
+                    const int i = p + lane + r;
+                    x[r] = 0;
+                    if (i < count)
+                        x[r] = load_v_part(q + i * a->q.stride_token + d, a->head_dim_qk - d);
+                }
+                transpose(x);
+#pragma unroll
+                for (int r = 0; r < VEC; ++r)
+                    VSTORE(x[r], panel + (d + r) * LANES + lane);
+            }
+}
+
+/* Rows of k or v as reals; returns NaN in some lane if any element is not finite, else 0. */
+static inline realv copy_rows(local real *tile, int tile_stride, global const storage *rows,
+                              long row_stride, int count, int dim) {
+    realv check = 0;
+    for (int j = 0; j < count; ++j) {
+        global const storage *row = rows + j * row_stride;
+        local real *out = tile + j * tile_stride;
+        int d = 0;
+        for (; d + VEC <= dim; d += VEC) {
+            const realv x = load_v(row + d);
+            VSTORE(x, out + d);
+            check = fma(x, (realv)0, check);
+        }
+        for (; d < tile_stride; d += VEC) {
+            const realv x = load_v_part(row + d, max(dim - d, 0));
+            VSTORE(x, out + d);
+            check = fma(x, (realv)0, check);
+        }
+    }
+    return check;
+}
+
+static inline bool has_nan(realv x) {
+    real y[VEC];
+    VSTORE(x, y);
+    bool found = false;
+    for (int e = 0; e < VEC; ++e)
+        found |= isnan(y[e]);
+    return found;
+}
+
+/* S^T for `count` keys of the tile, scaled; rows up to the next multiple of MICRO_KV are written
+ * too. Returns nothing to mask by: masks come after. */
+static inline void qk_tile(const struct panel_memory *m, local const real *q, int first, int count,
+                           int dim, real scale) {
+    for (int j = first; j < first + count; j += MICRO_KV) {
+        local const real *k = m->k + j * m->d_qk;
+        realv acc[MICRO_KV][LANE_VECTORS];
+#pragma unroll
+        for (int r = 0; r < MICRO_KV; ++r)
+#pragma unroll
+            for (int c = 0; c < LANE_VECTORS; ++c)
+                acc[r][c] = 0;
+        for (int d = 0; d < dim; ++d) {
+            realv x[LANE_VECTORS];
+#pragma unroll
+            for (int c = 0; c < LANE_VECTORS; ++c)
+                x[c] = VLOAD(q + d * LANES + c * VEC);
+#pragma unroll
+            for (int r = 0; r < MICRO_KV; ++r) {
+                const realv y = k[r * m->d_qk + d];
+#pragma unroll
+                for (int c = 0; c < LANE_VECTORS; ++c)
+                    acc[r][c] = fma(y, x[c], acc[r][c]);
+            }
+        }
+#pragma unroll
+        for (int r = 0; r < MICRO_KV; ++r)
+#pragma unroll
+            for (int c = 0; c < LANE_VECTORS; ++c)
+                VSTORE(acc[r][c] * scale, m->s + (j + r) * LANES + c * VEC);
+    }
+}
+
+/* What comes after the plain product, one vector of queries by one key at a time. Branches are
+ * uniform; element-wise reads (bias, mask) go lane by lane. */
+static inline void modify_tile(const struct mha_kernel_args *a, const struct sequence *s,
+                               local real *tile, int b, int h, int i0, int j0, int count,
+                               real slope, global const uchar *bias, global const uchar *mask) {
+    const real cap = AS_REAL(a->softcap_bits);
+    for (int c = 0; c < LANES; c += VEC) {
+        real lo[VEC], hi[VEC], aligned[VEC];
+        long bias_row[VEC], mask_row[VEC];
+        for (int e = 0; e < VEC; ++e) {
+            /* Lanes beyond the last query repeat it: nothing out of bounds is read. */
+            const int i = min(i0 + c + e, s->q_len - 1);
+            const struct key_range range = get_key_range(a, s, i);
+            lo[e] = range.lo;
+            hi[e] = range.hi;
+            aligned[e] = i + s->position;
+            bias_row[e] = a->bias.offset + b * a->bias.stride_batch + h * a->bias.stride_head +
+                          i * a->bias.stride_query;
+            mask_row[e] = a->mask.offset + b * a->mask.stride_batch + h * a->mask.stride_head +
+                          i * a->mask.stride_query;
+        }
+        const realv lo_v = VLOAD(lo), hi_v = VLOAD(hi), aligned_v = VLOAD(aligned);
+        for (int jj = 0; jj < count; ++jj) {
+            const int j = j0 + jj;
+            local real *p = tile + jj * LANES + c;
+            realv x = VLOAD(p);
+            if (a->flags & FLAG_SOFTCAP)
+                x = cap * tanh(x / cap);
+            if (a->flags & FLAG_ALIBI)
+                x -= slope * fabs(aligned_v - (real)j);
+            x = select(x, (realv)NEG_INF, (realv)j < lo_v || (realv)j >= hi_v);
+            if (a->flags & (FLAG_BIAS | FLAG_MASK)) {
+                real y[VEC];
+                VSTORE(x, y);
+                for (int e = 0; e < VEC; ++e) {
+                    if (j < lo[e] || j >= hi[e])
+                        continue;
+                    if (a->flags & FLAG_BIAS) {
+                        const real t = load_bias(a, bias, bias_row[e] + j * a->bias.stride_key);
+                        y[e] = t == NEG_INF ? NEG_INF : y[e] + t;
+                    }
+                    if ((a->flags & FLAG_MASK) && !mask[mask_row[e] + j * a->mask.stride_key])
+                        y[e] = NEG_INF;
+                }
+                x = VLOAD(y);
+            }
+            VSTORE(x, p);
+        }
+    }
+}
+
+/* Online softmax of `count` keys: scores become exp(s - max); the running max and sum of the panel
+ * move on; `correction` is what sums and outputs so far must be multiplied by. */
+static inline void softmax_tile(local real *tile, int count, local real *row_max,
+                                local real *row_sum, realv *correction) {
+#pragma unroll
+    for (int c = 0; c < LANE_VECTORS; ++c) {
+        local real *column = tile + c * VEC;
+        const realv old_max = VLOAD(row_max + c * VEC);
+        /* A comparison that is false for NaN keeps the old maximum: the NaN then shows in exp. */
+        realv new_max = old_max;
+        for (int j = 0; j < count; ++j) {
+            const realv x = VLOAD(column + j * LANES);
+            new_max = select(new_max, x, x > new_max);
+        }
+        const realv base = safe_max(new_max);
+        realv sum = 0;
+        for (int j = 0; j < count; ++j) {
+            const realv p = exp_v(VLOAD(column + j * LANES) - base);
+            VSTORE(p, column + j * LANES);
+            sum += p;
+        }
+        /* exp(-inf - base) is 0: nothing was accumulated before. */
+        correction[c] = exp_v(old_max - base);
+        VSTORE(new_max, row_max + c * VEC);
+        VSTORE(fma(VLOAD(row_sum + c * VEC), correction[c], sum), row_sum + c * VEC);
+    }
+}
+
+/* acc = acc * correction + V^T P^T over `count` keys. Where the tile of v holds a NaN or Inf, keys
+ * of probability 0 are left out one by one: 0 * NaN would be NaN. */
+static inline void pv_tile(local real *acc, local const real *v, int v_stride, local const real *p,
+                           int count, const realv *correction, bool is_finite) {
+    for (int d = 0; d < v_stride; d += MICRO_D, acc += MICRO_D * LANES) {
+        realv sum[MICRO_D][LANE_VECTORS];
+#pragma unroll
+        for (int r = 0; r < MICRO_D; ++r)
+#pragma unroll
+            for (int c = 0; c < LANE_VECTORS; ++c)
+                sum[r][c] = VLOAD(acc + r * LANES + c * VEC) * correction[c];
+        if (is_finite) {
+            for (int j = 0; j < count; ++j) {
+                realv x[LANE_VECTORS];
+#pragma unroll
+                for (int c = 0; c < LANE_VECTORS; ++c)
+                    x[c] = VLOAD(p + j * LANES + c * VEC);
+#pragma unroll
+                for (int r = 0; r < MICRO_D; ++r) {
+                    const realv y = v[j * v_stride + d + r];
+#pragma unroll
+                    for (int c = 0; c < LANE_VECTORS; ++c)
+                        sum[r][c] = fma(y, x[c], sum[r][c]);
+                }
+            }
+        } else {
+            for (int j = 0; j < count; ++j)
+                for (int c = 0; c < LANE_VECTORS; ++c) {
+                    const realv x = VLOAD(p + j * LANES + c * VEC);
+                    for (int r = 0; r < MICRO_D; ++r) {
+                        const realv y = v[j * v_stride + d + r];
+                        sum[r][c] = select(fma(y, x, sum[r][c]), sum[r][c], x == 0);
+                    }
+                }
+        }
+#pragma unroll
+        for (int r = 0; r < MICRO_D; ++r)
+#pragma unroll
+            for (int c = 0; c < LANE_VECTORS; ++c)
+                VSTORE(sum[r][c], acc + r * LANES + c * VEC);
+    }
+}
+
+/* One panel of O^T as rows: `count` queries, each lane times its factor. The rows go to o, or as
+ * reals to a split's scratch. */
+static inline void store_panel(const struct mha_kernel_args *a, local const real *acc,
+                               const realv *factor, int d_stride, int count, global storage *o,
+                               global real *scratch) {
+    for (int c = 0; c < LANE_VECTORS; ++c)
+        for (int d = 0; d < d_stride; d += VEC) {
+            realv x[VEC];
+#pragma unroll
+            for (int r = 0; r < VEC; ++r)
+                x[r] = VLOAD(acc + (d + r) * LANES + c * VEC) * factor[c];
+            transpose(x);
+            const int width = a->head_dim_v - d;
+            for (int r = 0; r < VEC; ++r) {
+                const int i = c * VEC + r;
+                if (i >= count || width <= 0)
+                    continue;
+                if (!a->split_rows) {
+                    store_v_part(x[r], o + i * a->o.stride_token + d, width);
+                    continue;
+                }
+                real y[VEC];
+                VSTORE(x[r], y);
+                for (int e = 0; e < min(width, VEC); ++e)
+                    scratch[(long)i * a->head_dim_v + d + e] = y[e];
+            }
+        }
+}
+
+kernel void panel(ATTENTION_BUFFERS, const struct mha_kernel_args a, local realv *memory) {
+    long block = get_group_id(0) + a.first_block;
+    if (block >= a.blocks)
+        return;
+    const int block_q = (int)(block % a.blocks_q);
+    block /= a.blocks_q;
+    const int h = (int)(block % a.q_heads);
+    block /= a.q_heads;
+    const int b = (int)(block % a.batch), split = (int)(block / a.batch);
+    const struct sequence s =
+        get_sequence(&a, b, kv_lengths, cu_seqlens_q, cu_seqlens_kv, positions);
+    const int i_begin = block_q * a.block_q, i_end = min(i_begin + a.block_q, s.q_len);
+    if (i_begin >= i_end)
+        return;
+    const int h_kv = h / (a.q_heads / a.kv_heads);
+    const real scale = AS_REAL(a.scale_bits);
+    const real slope = a.flags & FLAG_ALIBI ? (real)slopes[a.alibi_offset + h] : (real)0;
+    const bool has_terms = a.flags & (FLAG_SOFTCAP | FLAG_BIAS | FLAG_MASK | FLAG_ALIBI);
+    const struct panel_memory m = carve(memory, &a);
+    k += s.k + h_kv * a.k.stride_head;
+    v += s.v + h_kv * a.v.stride_head;
+    pack_q(&a, m.q, q + s.q + h * a.q.stride_head + i_begin * a.q.stride_token, i_end - i_begin,
+           m.d_qk);
+    for (int i = 0; i < a.block_q; i += VEC) {
+        VSTORE((realv)NEG_INF, m.max + i);
+        VSTORE((realv)0, m.sum + i);
+    }
+    for (int e = 0; e < a.block_q * m.d_v; e += VEC)
+        VSTORE((realv)0, m.acc + e);
+
+    /* Tiles begin at multiples of BLOCK_KV whatever the query: a row's sums are always formed in
+     * the same order. */
+    int j_begin = get_key_range(&a, &s, i_begin).lo, j_end = get_key_range(&a, &s, i_end - 1).hi;
+    if (a.split_rows) {
+        j_begin = max(j_begin, split * a.split_keys);
+        j_end = min(j_end, (split + 1) * a.split_keys);
+    }
+    for (int tile = j_begin / a.block_kv * a.block_kv; tile < j_end; tile += a.block_kv) {
+        const int first = max(tile, j_begin), last = min(tile + a.block_kv, j_end);
+        const int row = (first - tile) / MICRO_KV * MICRO_KV; /* first row that is computed */
+        const int rows = last - tile - row;
+        copy_rows(m.k + row * m.d_qk, m.d_qk, k + (tile + row) * a.k.stride_token, a.k.stride_token,
+                  rows, a.head_dim_qk);
+        const bool is_finite =
+            !has_nan(copy_rows(m.v + row * m.d_v, m.d_v, v + (tile + row) * a.v.stride_token,
+                               a.v.stride_token, rows, a.head_dim_v));
+        /* The last register tile reads whole: rows beyond the keys are zero, not garbage. */
+        for (int e = (row + rows) * m.d_qk; e < round_up(row + rows, MICRO_KV) * m.d_qk; e += VEC)
+            VSTORE((realv)0, m.k + e);
+        for (int i = i_begin; i < i_end; i += LANES) {
+            const int p = i - i_begin, i_last = min(i + LANES, i_end) - 1;
+            const struct key_range of_first = get_key_range(&a, &s, i);
+            const struct key_range of_last = get_key_range(&a, &s, i_last);
+            /* Keys of this tile that any query of the panel sees, and that all of them see. */
+            const int any_lo = max(of_first.lo, first), any_hi = min(of_last.hi, last);
+            if (any_lo >= any_hi)
+                continue;
+            const int begin = (any_lo - tile) / MICRO_KV * MICRO_KV, count = any_hi - tile - begin;
+            local real *scores = m.s + begin * LANES;
+            realv correction[LANE_VECTORS];
+            qk_tile(&m, m.q + p * m.d_qk, begin, count, a.head_dim_qk, scale);
+            if (has_terms || of_last.lo > tile + begin || of_first.hi < any_hi ||
+                first > tile + begin)
+                modify_tile(&a, &s, scores, b, h, i, tile + begin, count, slope, bias, mask);
+            softmax_tile(scores, count, m.max + p, m.sum + p, correction);
+            pv_tile(m.acc + p * m.d_v, m.v + begin * m.d_v, m.d_v, scores, count, correction,
+                    is_finite);
+        }
+    }
+
+    for (int i = i_begin; i < i_end; i += LANES) {
+        const int p = i - i_begin, count = min(LANES, i_end - i);
+        const long index = row_index(&a, &s, b, h, i);
+        realv factor[LANE_VECTORS];
+        for (int c = 0; c < LANE_VECTORS; ++c) {
+            realv row_max = VLOAD(m.max + p + c * VEC), sum = VLOAD(m.sum + p + c * VEC);
+            realv rescale = 1;
+            if ((a.flags & FLAG_SINKS) && !a.split_rows) {
+                const realv sink = (real)sinks[a.sinks_offset + h];
+                const realv all = select(row_max, sink, sink > row_max), base = safe_max(all);
+                rescale = exp_v(row_max - base);
+                sum = fma(sum, rescale, exp_v(sink - base));
+                row_max = all;
+            }
+            factor[c] = select(rescale / sum, (realv)0, sum == 0);
+            const realv row_lse = select(row_max + log(sum), (realv)NEG_INF, sum == 0);
+            VSTORE(row_lse, m.max + p + c * VEC);
+        }
+        for (int e = 0; e < count; ++e) {
+            if (a.split_rows)
+                scratch[a.scratch_lse_offset + split * a.split_rows + index + e] = m.max[p + e];
+            else if (a.flags & FLAG_LSE)
+                lse[a.lse_offset + index + e] = (float)m.max[p + e];
+        }
+        store_panel(&a, m.acc + p * m.d_v, factor, m.d_v, count,
+                    o + s.o + h * a.o.stride_head + i * a.o.stride_token,
+                    scratch + a.scratch_offset + (split * a.split_rows + index) * a.head_dim_v);
+    }
+}

@@ -1,0 +1,223 @@
+/* panel and panel_split: fused kernels for CPU-like devices (panel.cl). Head sizes and block sizes
+ * are kernel arguments: one program per storage type serves them all. */
+#include "variant_list.h"
+
+#include <stdio.h>
+
+static int round_up(int x, int step) {
+    return (x + step - 1) / step * step;
+}
+
+static int clamp(int x, int low, int high) {
+    return x < low ? low : x > high ? high : x;
+}
+
+/* Mirrors carve() in panel.cl. */
+static size_t local_bytes(const struct problem *p, const struct tuning *t) {
+    const int *v = t->value;
+    const size_t lanes = (size_t)(v[VEC] * v[LANE_VECTORS]);
+    const size_t rows = (size_t)(round_up(v[BLOCK_KV], v[MICRO_KV]) + v[MICRO_KV]);
+    const size_t d_qk = (size_t)round_up(p->head_dim_qk, v[VEC]);
+    const size_t d_v = (size_t)round_up(p->head_dim_v, v[VEC] > v[MICRO_D] ? v[VEC] : v[MICRO_D]);
+    const size_t queries = (size_t)v[BLOCK_Q];
+    return (queries * (d_qk + d_v + 2) + rows * (d_qk + d_v + lanes)) * mha_real_bytes(p->dtype);
+}
+
+/* Register tiles by the number of lanes: with 16 lanes of fp32 (AVX-512) there are 32 registers and
+ * broadcasts come free with the multiply-add; with 8 (AVX2) there are 16. */
+static void choose_registers(const struct problem *p, const struct device_caps *caps,
+                             struct tuning *t) {
+    const int width = clamp((int)caps->float_vector, 4, 16) / (p->dtype == MHA_F64 ? 2 : 1);
+    const bool is_wide = caps->float_vector >= 16;
+    t->value[VEC] = width;
+    t->value[LANE_VECTORS] = is_wide ? 1 : 2;
+    t->value[MICRO_KV] = is_wide ? 12 : 6;
+    t->value[MICRO_D] = is_wide ? 16 : 4;
+}
+
+/* Few, equal blocks: a last block that is nearly empty costs as much as a full one. */
+static int even_block(int length, int most, int step) {
+    const int parts = (length + most - 1) / most;
+    return parts ? clamp(round_up((length + parts - 1) / parts, step), step, round_up(most, step))
+                 : step;
+}
+
+static void choose_blocks(const struct problem *p, const struct device_caps *caps,
+                          struct tuning *t) {
+    const int lanes = t->value[VEC] * t->value[LANE_VECTORS];
+    const int64_t heads = (int64_t)p->batch * p->q_heads;
+    const bool is_invariant = p->flags & MHA_BATCH_INVARIANT;
+    int most_q = 208, most_kv = 256;
+    for (;;) {
+        t->value[BLOCK_Q] = even_block(is_invariant ? most_q : p->seqlen_q, most_q, lanes);
+        t->value[BLOCK_KV] = even_block(p->seqlen_kv, most_kv, 4);
+        const int blocks_q = p->seqlen_q / t->value[BLOCK_Q] + 1;
+        const bool is_idle = !is_invariant && heads * blocks_q < 4 * (int64_t)caps->compute_units;
+        const bool is_large = local_bytes(p, t) > caps->local_bytes;
+        if ((is_idle || is_large) && most_q > 2 * lanes && (most_q >= most_kv / 2 || !is_large))
+            most_q = most_q * 2 / 3;
+        else if (is_large && most_kv > 16)
+            most_kv = most_kv * 2 / 3;
+        else if (is_large && most_q > lanes)
+            most_q = lanes;
+        else
+            return;
+    }
+}
+
+static void heuristic(const struct problem *p, const struct device_caps *caps, struct tuning *t) {
+    *t = (struct tuning){{0}};
+    choose_registers(p, caps, t);
+    choose_blocks(p, caps, t);
+}
+
+/* Enough parts to fill the device twice. With batch invariance a part has a fixed number of keys,
+ * whatever else there is to do. */
+static void heuristic_split(const struct problem *p, const struct device_caps *caps,
+                            struct tuning *t) {
+    heuristic(p, caps, t);
+    const int64_t groups = (int64_t)p->batch * p->q_heads *
+                           ((p->seqlen_q + t->value[BLOCK_Q] - 1) / t->value[BLOCK_Q]);
+    const int64_t wanted = groups > 0 ? 4 * (int64_t)caps->compute_units / groups + 1 : 1;
+    int keys = 1024;
+    if (!(p->flags & MHA_BATCH_INVARIANT))
+        keys = (int)((p->seqlen_kv + wanted - 1) / wanted);
+    /* Never so many parts that merging them costs more than it brings. */
+    keys = clamp(keys, 256, 1 << 20);
+    if (p->seqlen_kv / keys > 64)
+        keys = p->seqlen_kv / 64;
+    const int block = t->value[BLOCK_KV];
+    t->value[SPLIT_KEYS] = round_up(keys, block);
+}
+
+static bool legal(const struct problem *p, const struct device_caps *caps, const struct tuning *t,
+                  char *why, size_t why_bytes) {
+    const int *v = t->value;
+    if (p->flags & MHA_SCORES) {
+        snprintf(why, why_bytes, "gives no scores or weights");
+        return false;
+    }
+    if (v[BLOCK_Q] % (v[VEC] * v[LANE_VECTORS])) {
+        snprintf(why, why_bytes, "BLOCK_Q %d is not a multiple of VEC %d * LANE_VECTORS %d",
+                 v[BLOCK_Q], v[VEC], v[LANE_VECTORS]);
+        return false;
+    }
+    const size_t bytes = local_bytes(p, t);
+    if (bytes > caps->local_bytes) {
+        snprintf(why, why_bytes, "needs %zu bytes of local memory, the device has %llu", bytes,
+                 (unsigned long long)caps->local_bytes);
+        return false;
+    }
+    return true;
+}
+
+static bool legal_split(const struct problem *p, const struct device_caps *caps,
+                        const struct tuning *t, char *why, size_t why_bytes) {
+    if (t->value[SPLIT_KEYS] % t->value[BLOCK_KV]) {
+        snprintf(why, why_bytes, "SPLIT_KEYS %d is not a multiple of BLOCK_KV %d",
+                 t->value[SPLIT_KEYS], t->value[BLOCK_KV]);
+        return false;
+    }
+    return legal(p, caps, t, why, why_bytes);
+}
+
+static size_t no_workspace(const struct problem *p, const struct device_caps *caps,
+                           const struct tuning *t) {
+    (void)p, (void)caps, (void)t;
+    return 0;
+}
+
+static int count_splits(const struct problem *p, const struct tuning *t) {
+    const int keys = t->value[SPLIT_KEYS];
+    return p->seqlen_kv > keys ? (p->seqlen_kv + keys - 1) / keys : 1;
+}
+
+static size_t split_workspace(const struct problem *p, const struct device_caps *caps,
+                              const struct tuning *t) {
+    (void)caps;
+    const size_t rows = mha_size_product((size_t)p->batch, (size_t)p->q_heads, (size_t)p->seqlen_q,
+                                         (size_t)count_splits(p, t));
+    return mha_size_product(rows, (size_t)p->head_dim_v + 1, mha_real_bytes(p->dtype), 1);
+}
+
+static void fill(const struct problem *call, const struct tuning *t, int splits,
+                 struct launch *launch, struct mha_kernel_args *args) {
+    const int block_q = t->value[BLOCK_Q];
+    args->block_q = block_q;
+    args->block_kv = t->value[BLOCK_KV];
+    args->blocks_q = (call->seqlen_q + block_q - 1) / block_q;
+    args->splits = splits;
+    *launch = (struct launch){
+        .kernel = 0,
+        .blocks = (int64_t)splits * call->batch * call->q_heads * args->blocks_q,
+        .local_size = 1,
+        .flops = 2.0 * call->batch * call->q_heads * call->seqlen_q * call->seqlen_kv *
+                 (call->head_dim_qk + call->head_dim_v),
+    };
+}
+
+static bool launch_whole(const struct problem *plan, const struct problem *call,
+                         const struct device_caps *caps, const struct tuning *t, int64_t index,
+                         struct launch *launch, struct mha_kernel_args *args) {
+    (void)plan, (void)caps;
+    fill(call, t, 1, launch, args);
+    return index == 0;
+}
+
+static bool launch_split(const struct problem *plan, const struct problem *call,
+                         const struct device_caps *caps, const struct tuning *t, int64_t index,
+                         struct launch *launch, struct mha_kernel_args *args) {
+    (void)plan, (void)caps;
+    const int64_t rows = (int64_t)call->batch * call->q_heads * call->seqlen_q;
+    const int splits = count_splits(call, t);
+    fill(call, t, splits, launch, args);
+    args->split_keys = t->value[SPLIT_KEYS];
+    args->split_rows = rows;
+    args->scratch_lse_offset = args->scratch_offset + splits * rows * call->head_dim_v;
+    if (index == 1)
+        *launch = (struct launch){
+            .kernel = 1,
+            .blocks = rows,
+            .local_size = 1,
+            .flops = 2.0 * (double)rows * splits * call->head_dim_v,
+        };
+    return index < 2;
+}
+
+#define PANEL_FILES                                                                                \
+    "arguments.h", "types.cl", "problem.cl", "mask.cl", "softmax.cl", "panel.cl", "combine.cl"
+#define PANEL_TUNABLES                                                                             \
+    {VEC, true, {2, 4, 8, 16}}, {LANE_VECTORS, true, {1, 2, 3, 4}},                                \
+        {MICRO_KV, true, {1, 2, 4, 6, 8, 12, 14, 24}}, {MICRO_D, true, {4, 8, 16}}, {              \
+        BLOCK_Q, false, {                                                                          \
+            16, 32, 48, 64, 96, 128, 160, 192, 208                                                 \
+        }                                                                                          \
+    }
+
+const struct variant mha_variant_panel = {
+    .name = "panel",
+    .files = {PANEL_FILES},
+    .kernels = {{"panel", true}},
+    .tunables = {PANEL_TUNABLES, {BLOCK_KV, false, {32, 64, 96, 128, 160, 192, 208, 256, 384}}},
+    .heuristic = heuristic,
+    .legal = legal,
+    .local_bytes = local_bytes,
+    .workspace_bytes = no_workspace,
+    .launch = launch_whole,
+    .efficiency = 0.2,
+};
+
+const struct variant mha_variant_panel_split = {
+    .name = "panel_split",
+    .files = {PANEL_FILES},
+    .kernels = {{"panel", true}, {"combine", false}},
+    .tunables = {PANEL_TUNABLES,
+                 {BLOCK_KV, false, {32, 64, 96, 128, 160, 192, 208, 256, 384}},
+                 {SPLIT_KEYS, false, {256, 512, 1024, 2048, 4096}}},
+    .heuristic = heuristic_split,
+    .legal = legal_split,
+    .local_bytes = local_bytes,
+    .workspace_bytes = split_workspace,
+    .launch = launch_split,
+    .efficiency = 0.2,
+};
