@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Formatting of .c, .h and .cl, and every kernel program through clang's OpenCL C 1.2 at its default
-# tunables. Prints what is wrong; the exit status is 0 when nothing is.
+# Formatting of .c, .h and .cl; every kernel program through clang's OpenCL C 1.2 at its default
+# tunables; clang-tidy. Prints what is wrong; the exit status is 0 when nothing is. The last two need
+# a configured build/.
 #
 #   tools/check-style.sh [--fix]      --fix: format in place
 set -euo pipefail
@@ -33,18 +34,34 @@ check_kernel() {
 }
 
 # The programs as src/source.c puts them together: the prelude, then its texts in their order.
-# build/tools/mha-programs prints them; without it there is nothing to check.
-list=build/tools/mha-programs
+programs=build/tools/mha-programs
 if ! command -v clang >/dev/null; then
     echo "kernels: skipped, there is no clang here"
-elif [ -x "$list" ]; then
+elif [ ! -f build/build.ninja ]; then
+    echo "kernels: skipped, build/ is not configured"
+else
+    ninja -C build tools/mha-programs >/dev/null
     n=0
     while read -r name; do
-        check_kernel "$name" < <("$list" "$name")
+        check_kernel "$name" < <("$programs" "$name")
         n=$((n + 1))
-    done < <("$list")
+    done < <("$programs")
     echo "kernels: $n programs"
-else
-    echo "kernels: nothing to check, $list is not built"
+fi
+
+# Defects in the library and the examples, as far as they are in the build.
+tidy=$(command -v clang-tidy-14 || command -v clang-tidy || true)
+if [ -z "$tidy" ] || ! "$tidy" --version | grep -q 'version 14\.'; then
+    echo "clang-tidy: skipped, there is no clang-tidy 14 here"
+elif [ -f build/compile_commands.json ]; then
+    mapfile -t sources < <(for file in src/*.c examples/*.c; do
+        grep -q "\"file\": \".*/$file\"" build/compile_commands.json && echo "$file"
+    done)
+    report=$(printf '%s\n' "${sources[@]}" |
+        xargs -P "$(nproc)" -n 4 "$tidy" --quiet -p build 2>/dev/null) || {
+        printf '%s\n' "$report"
+        bad=1
+    }
+    echo "clang-tidy: ${#sources[@]} files"
 fi
 exit "$bad"

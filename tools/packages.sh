@@ -52,6 +52,7 @@ cairo | libcairo2-dev | cairo-devel | cairo | cairo-dev | cairo-devel
 fonts | fonts-dejavu-core | dejavu-sans-fonts | ttf-dejavu | font-dejavu | dejavu-fonts
 criterion | libcriterion-dev | libcriterion-devel | criterion | criterion-dev | criterion-devel
 clang | clang | clang | clang | clang | clang
+clang-tidy | clang-tidy-14 | clang-tools-extra | clang | clang-extra-tools | clang-tools
 clang-format | clang-format-14 | clang-tools-extra | clang | clang-extra-tools | clang-tools
 python-venv | python3-venv | python3 | python | python3 | python3
 llvmpipe | mesa-opencl-icd | mesa-libOpenCL | opencl-mesa | mesa-rusticl | Mesa-libRusticlOpenCL
@@ -83,7 +84,7 @@ met() {
     llvmpipe) [ -n "$(icd_file rusticl)" ] ;;
     fonts) [ -n "$(find /usr/share/fonts -name "*.[to]tf" -print -quit 2>/dev/null)" ] ;;
     jansson | cairo | criterion) has_module "$1" ;;
-    clang-format) has clang-format-14 || has clang-format ;;
+    clang-format | clang-tidy) has "$1-14" || has "$1" ;;
     python-venv) has python3 && python3 -c 'import venv, ensurepip' 2>/dev/null ;;
     *) has "$1" ;;
     esac
