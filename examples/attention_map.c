@@ -39,8 +39,10 @@ static bool compute(const options *o, const attention_input *in, const device *d
 }
 
 static void print_plan(const char *what, const attention_result *r) {
-    printf("%s: variant %s (%s), from %s", what, r->plan.variant, r->plan.parameters,
-           r->plan.source);
+    printf("%s: variant %s", what, r->plan.variant);
+    if (r->plan.parameters[0])
+        printf(" (%s)", r->plan.parameters);
+    printf(", from %s", r->plan.source);
     if (r->plan.reason[0])
         printf(": %s", r->plan.reason);
     if (r->milliseconds > 0)

@@ -30,16 +30,22 @@ typedef struct drawing {
     float *mean; /* [grid * grid] over heads */
 } drawing;
 
+/* Where a weight stands on the ramp that reaches to `top`. The power lifts the middle weights,
+ * which are the shape that an eye looks for; the colour bar shows it. */
+static double ramp_place(double weight, double top) {
+    double part = top > 0 ? weight / top : 0;
+    return part > 0 ? (part < 1 ? pow(part, 0.75) : 1) : 0; /* NaN: 0 */
+}
+
 /* Where there is little attention the photo shows through, dim and nearly grey; attention lights
  * it up. */
-static rgb blend(const drawing *d, rgb photo, double attention) {
-    double t = attention > 0 ? (attention < 1 ? attention : 1) : 0; /* NaN: 0 */
+static rgb blend(const drawing *d, rgb photo, double place) {
     double luma = 0.299 * photo.r + 0.587 * photo.g + 0.114 * photo.b;
     rgb grey = {.r = luma, .g = luma, .b = luma};
     rgb dim =
-        colour_mix((rgb){.r = 0.02, .g = 0.015, .b = 0.05}, colour_mix(grey, photo, 0.25), 0.55);
-    rgb glow = colormap_at(&d->map, t);
-    return colour_mix(dim, glow, 0.12 + 0.76 * pow(t, 0.6));
+        colour_mix((rgb){.r = 0.02, .g = 0.015, .b = 0.05}, colour_mix(grey, photo, 0.35), 0.62);
+    rgb glow = colormap_at(&d->map, place);
+    return colour_mix(dim, glow, 0.92 * pow(place, 0.7));
 }
 
 /* The photo under `patches` [grid][grid], which reach from 0 to `top`. */
@@ -66,7 +72,7 @@ static cairo_surface_t *overlay(const drawing *d, const float *patches, double t
             rgb c = {.r = image_channel(pixel, 16),
                      .g = image_channel(pixel, 8),
                      .b = image_channel(pixel, 0)};
-            c = blend(d, c, top > 0 ? pixels[y * size + x] / top : 0);
+            c = blend(d, c, ramp_place(pixels[y * size + x], top));
             image_set(surface, x, y, c);
         }
     }
@@ -141,7 +147,7 @@ static int percent_ticks(double top, colour_tick ticks[MAX_TICKS]) {
     for (int i = 0; !(step * (MAX_TICKS - 1) >= top); ++i)
         step = 1e-6 * pow(10, i / 3) * steps[i % 3];
     for (; n < MAX_TICKS && n * step <= top * 1.0001 && top > 0; ++n) {
-        ticks[n].place = n * step / top;
+        ticks[n].place = ramp_place(n * step, top);
         snprintf(ticks[n].label, sizeof(ticks[n].label), "%.4g %%", 100 * n * step);
     }
     return n;
@@ -222,8 +228,9 @@ bool photo_picture_draw(const photo_picture *picture, const char *path, failure 
     page_heading(&p, "Where a vision transformer looks", shown, picture->computed);
     if (!draw_large(&d, f) || !draw_heads(&d, f))
         goto done;
-    page_footnote(&p, "Weights of query 0 (CLS) on the patches, one value per patch, interpolated "
-                      "by cubic splines. Percent of the query's attention per patch.");
+    page_footnote(
+        &p, "Weights of query 0 (CLS) on the patches, one per patch, joined by cubic splines. "
+            "The colour scale is stretched at its low end.");
     ok = page_save(&p, path, f);
 done:
     page_close(&p);
