@@ -2,7 +2,7 @@
 # Installs what is missing, builds, and runs every test on every device kind:
 #
 #   style      formatting, clang-tidy, and each kernel program through clang's OpenCL C 1.2
-#   header     mha_cl.h alone as C11 and C++17, warnings as errors
+#   header     mha_cl.h alone as C11 and C++17, warnings as errors; its man page
 #   unit       tests that need no device
 #   package    the README's program against the installed library: pkg-config, CMake, subproject
 #   pocl       every test on PoCL
@@ -190,8 +190,18 @@ stage_header() {
         "$compiler" -std="$standard" -Wall -Wextra -Werror -pedantic -Iinclude -fsyntax-only \
             "$source" && ok=$((ok + 1))
     done
-    count "$ok" $((2 - ok)) 0
-    [ "$ok" = 2 ]
+    say "every public name is in the man page"
+    local name missing=
+    for name in $(grep -oE '\b(mha_[a-z_]+\(|MHA_ERR_[A-Z_]+)' include/mha_cl.h | tr -d '(' | sort -u); do
+        grep -qw "$name" docs/libmha-cl.3 || missing+=" $name"
+    done
+    if [ -z "$missing" ]; then
+        ok=$((ok + 1))
+    else
+        say "not there:$missing"
+    fi
+    count "$ok" $((3 - ok)) 0
+    [ "$ok" = 3 ]
 }
 
 stage_unit() {
@@ -472,7 +482,7 @@ build_in build -Dtests=enabled -Dexamples=enabled -Dwerror=$werror || fail "the 
 
 declare -A WHAT=(
     [style]="formatting, OpenCL C 1.2, clang-tidy"
-    [header]="the public header alone"
+    [header]="the public header alone, and its man page"
     [unit]="tests that need no device"
     [package]="the README's program against the installed library"
     [pocl]="all tests on PoCL"
