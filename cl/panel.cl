@@ -61,7 +61,7 @@ static inline void pack_q(const struct mha_kernel_args *a, local real *panel,
         for (int lane = 0; lane < LANES; lane += VEC)
             for (int d = 0; d < d_stride; d += VEC) {
                 realv x[VEC];
-#pragma unroll
+#pragma unroll 1
                 for (int r = 0; r < VEC; ++r) {
                     const int i = p + lane + r;
                     x[r] = 0;
@@ -86,12 +86,12 @@ static inline realv copy_rows(local real *tile, int tile_stride, global const st
         for (; d + VEC <= dim; d += VEC) {
             const realv x = load_v(row + d);
             VSTORE(x, out + d);
-            check = fma(x, (realv)0, check);
+            check += x * (real)0;
         }
         for (; d < tile_stride; d += VEC) {
             const realv x = load_v_part(row + d, max(dim - d, 0));
             VSTORE(x, out + d);
-            check = fma(x, (realv)0, check);
+            check += x * (real)0;
         }
     }
     return check;
@@ -101,6 +101,7 @@ static inline bool has_nan(realv x) {
     real y[VEC];
     VSTORE(x, y);
     bool found = false;
+#pragma unroll 1
     for (int e = 0; e < VEC; ++e)
         found |= isnan(y[e]);
     return found;
@@ -128,7 +129,7 @@ static inline void qk_tile(const struct panel_memory *m, local const real *q, in
                 const realv y = k[r * m->d_qk + d];
 #pragma unroll
                 for (int c = 0; c < LANE_VECTORS; ++c)
-                    acc[r][c] = fma(y, x[c], acc[r][c]);
+                    acc[r][c] += y * x[c];
             }
         }
 #pragma unroll
@@ -148,6 +149,7 @@ static inline void modify_tile(const struct mha_kernel_args *a, const struct seq
     for (int c = 0; c < LANES; c += VEC) {
         real lo[VEC], hi[VEC], aligned[VEC];
         long bias_row[VEC], mask_row[VEC];
+#pragma unroll 1
         for (int e = 0; e < VEC; ++e) {
             /* Lanes beyond the last query repeat it: nothing out of bounds is read. */
             const int i = min(i0 + c + e, s->q_len - 1);
@@ -165,17 +167,15 @@ static inline void modify_tile(const struct mha_kernel_args *a, const struct seq
             const int j = j0 + jj;
             local real *p = tile + jj * LANES + c;
             realv x = VLOAD(p);
-            if (a->flags & FLAG_SOFTCAP)
-                x = cap * tanh(x / cap);
-            if (a->flags & FLAG_ALIBI)
-                x -= slope * fabs(aligned_v - (real)j);
-            x = select(x, (realv)NEG_INF, (realv)j < lo_v || (realv)j >= hi_v);
-            if (a->flags & (FLAG_BIAS | FLAG_MASK)) {
+            if (a->flags & (FLAG_SOFTCAP | FLAG_BIAS | FLAG_MASK)) {
                 real y[VEC];
                 VSTORE(x, y);
+#pragma unroll 1
                 for (int e = 0; e < VEC; ++e) {
                     if (j < lo[e] || j >= hi[e])
                         continue;
+                    if (a->flags & FLAG_SOFTCAP)
+                        y[e] = cap * tanh(y[e] / cap);
                     if (a->flags & FLAG_BIAS) {
                         const real t = load_bias(a, bias, bias_row[e] + j * a->bias.stride_key);
                         y[e] = t == NEG_INF ? NEG_INF : y[e] + t;
@@ -185,7 +185,9 @@ static inline void modify_tile(const struct mha_kernel_args *a, const struct seq
                 }
                 x = VLOAD(y);
             }
-            VSTORE(x, p);
+            if (a->flags & FLAG_ALIBI)
+                x -= slope * (aligned_v > (real)j ? aligned_v - (real)j : (real)j - aligned_v);
+            VSTORE((realv)j < lo_v || (realv)j >= hi_v ? (realv)NEG_INF : x, p);
         }
     }
 }
@@ -202,7 +204,7 @@ static inline void softmax_tile(local real *tile, int count, local real *row_max
         realv new_max = old_max;
         for (int j = 0; j < count; ++j) {
             const realv x = VLOAD(column + j * LANES);
-            new_max = select(new_max, x, x > new_max);
+            new_max = x > new_max ? x : new_max;
         }
         const realv base = safe_max(new_max);
         realv sum = 0;
@@ -214,7 +216,7 @@ static inline void softmax_tile(local real *tile, int count, local real *row_max
         /* exp(-inf - base) is 0: nothing was accumulated before. */
         correction[c] = exp_v(old_max - base);
         VSTORE(new_max, row_max + c * VEC);
-        VSTORE(fma(VLOAD(row_sum + c * VEC), correction[c], sum), row_sum + c * VEC);
+        VSTORE(VLOAD(row_sum + c * VEC) * correction[c] + sum, row_sum + c * VEC);
     }
 }
 
@@ -240,7 +242,7 @@ static inline void pv_tile(local real *acc, local const real *v, int v_stride, l
                     const realv y = v[j * v_stride + d + r];
 #pragma unroll
                     for (int c = 0; c < LANE_VECTORS; ++c)
-                        sum[r][c] = fma(y, x[c], sum[r][c]);
+                        sum[r][c] += y * x[c];
                 }
             }
         } else {
@@ -249,7 +251,7 @@ static inline void pv_tile(local real *acc, local const real *v, int v_stride, l
                     const realv x = VLOAD(p + j * LANES + c * VEC);
                     for (int r = 0; r < MICRO_D; ++r) {
                         const realv y = v[j * v_stride + d + r];
-                        sum[r][c] = select(fma(y, x, sum[r][c]), sum[r][c], x == 0);
+                        sum[r][c] = x == 0 ? sum[r][c] : sum[r][c] + y * x;
                     }
                 }
         }
@@ -274,6 +276,7 @@ static inline void store_panel(const struct mha_kernel_args *a, local const real
                 x[r] = VLOAD(acc + (d + r) * LANES + c * VEC) * factor[c];
             transpose(x);
             const int width = a->head_dim_v - d;
+#pragma unroll 1
             for (int r = 0; r < VEC; ++r) {
                 const int i = c * VEC + r;
                 if (i >= count || width <= 0)
@@ -284,6 +287,7 @@ static inline void store_panel(const struct mha_kernel_args *a, local const real
                 }
                 real y[VEC];
                 VSTORE(x[r], y);
+#pragma unroll 1
                 for (int e = 0; e < min(width, VEC); ++e)
                     scratch[(long)i * a->head_dim_v + d + e] = y[e];
             }
@@ -369,20 +373,23 @@ kernel void panel(ATTENTION_BUFFERS, const struct mha_kernel_args a, local realv
             realv rescale = 1;
             if ((a.flags & FLAG_SINKS) && !a.split_rows) {
                 const realv sink = (real)sinks[a.sinks_offset + h];
-                const realv all = select(row_max, sink, sink > row_max), base = safe_max(all);
+                const realv all = sink > row_max ? sink : row_max, base = safe_max(all);
                 rescale = exp_v(row_max - base);
-                sum = fma(sum, rescale, exp_v(sink - base));
+                sum = sum * rescale + exp_v(sink - base);
                 row_max = all;
             }
-            factor[c] = select(rescale / sum, (realv)0, sum == 0);
-            const realv row_lse = select(row_max + log(sum), (realv)NEG_INF, sum == 0);
-            VSTORE(row_lse, m.max + p + c * VEC);
+            factor[c] = sum == 0 ? (realv)0 : rescale / sum;
+            VSTORE(row_max, m.max + p + c * VEC);
+            VSTORE(sum, m.sum + p + c * VEC);
         }
-        for (int e = 0; e < count; ++e) {
+#pragma unroll 1
+        for (int e = 0; e < count && (a.split_rows || (a.flags & FLAG_LSE)); ++e) {
+            const real sum = m.sum[p + e];
+            const real row_lse = sum == 0 ? NEG_INF : m.max[p + e] + log(sum);
             if (a.split_rows)
-                scratch[a.scratch_lse_offset + split * a.split_rows + index + e] = m.max[p + e];
-            else if (a.flags & FLAG_LSE)
-                lse[a.lse_offset + index + e] = (float)m.max[p + e];
+                scratch[a.scratch_lse_offset + split * a.split_rows + index + e] = row_lse;
+            else
+                lse[a.lse_offset + index + e] = (float)row_lse;
         }
         store_panel(&a, m.acc + p * m.d_v, factor, m.d_v, count,
                     o + s.o + h * a.o.stride_head + i * a.o.stride_token,

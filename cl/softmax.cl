@@ -1,37 +1,69 @@
 /* Exponentials for the online softmax (Milakov and Gimelshein 2018, arXiv:1805.02867).
  *
- * In: types.cl. Out: exp_v(), safe_max(). */
+ * In: types.cl. Out: exp_v(), safe_max().
+ *
+ * Vector arithmetic here and in the kernels is written with operators, not with built-ins: a * b +
+ * c contracts to a fused multiply-add where there is one and ?: is a select, while some runtimes
+ * take the built-ins of wide vectors apart lane by lane and spend seconds putting them together. */
 
+#define LOG2_E ((real)1.44269504088896340736)
 #if DTYPE == DTYPE_F64
-#define exp_v exp
+#define ROUND_MAGIC 6755399441055744.0 /* 1.5 * 2^52: adding it rounds to an integer */
+#define LN2_HIGH 6.93147180369123816490e-01
+#define LN2_LOW 1.90821492927058770002e-10
+#define EXP_LOWEST -708.0
+#define EXPONENT_BIAS 1023
+#define MANTISSA_BITS 52
+#define AS_REALV PASTE(as_double, VEC)
 #else
-#define LOG2_E 1.4426950408889634f
-#define LN2_HIGH 0.693359375f /* few bits: n * LN2_HIGH is exact */
+#define ROUND_MAGIC 12582912.0f /* 1.5 * 2^23 */
+#define LN2_HIGH 0.693359375f   /* few bits: n * LN2_HIGH is exact */
 #define LN2_LOW -2.12194440e-4f
-
-/* e^x for x <= 0, NaN for NaN, to about 1 ulp; 0 below the range of normal numbers. Cheaper than
- * the built-in: x = n ln 2 + r, e^r by its Taylor series with coefficients fitted on
- * |r| <= ln 2 / 2, 2^n through the exponent field. The product with 2^n keeps a NaN that the
- * integer steps would lose. */
-static inline realv exp_v(realv x) {
-    const realv n = rint(x * LOG2_E);
-    realv r = fma(n, -LN2_HIGH, x);
-    r = fma(n, -LN2_LOW, r);
-    realv p = 1.9875691500e-4f;
-    p = fma(p, r, 1.3981999507e-3f);
-    p = fma(p, r, 8.3334519073e-3f);
-    p = fma(p, r, 4.1665795894e-2f);
-    p = fma(p, r, 1.6666665459e-1f);
-    p = fma(p, r, 5.0000001201e-1f);
-    p = fma(p * r, r, r + 1.0f);
-    const intv bits = (CONVERT_INTV(n) + 127) << 23;
-    /* Both selects keep a NaN: its comparison is false. */
-    return select(p * PASTE(as_float, VEC)(bits), (realv)0, x < -87.0f);
-}
+#define EXP_LOWEST -87.0f
+#define EXPONENT_BIAS 127
+#define MANTISSA_BITS 23
+#define AS_REALV PASTE(as_float, VEC)
 #endif
+
+/* e^r on |r| <= ln 2 / 2 to the precision of real. */
+static inline realv exp_near_zero(realv r) {
+#if DTYPE == DTYPE_F64
+    /* Taylor; the first term left out is below 2^-57. */
+    realv p = 1.0 / 6227020800.0;
+    p = p * r + 1.0 / 479001600.0;
+    p = p * r + 1.0 / 39916800.0;
+    p = p * r + 1.0 / 3628800.0;
+    p = p * r + 1.0 / 362880.0;
+    p = p * r + 1.0 / 40320.0;
+    p = p * r + 1.0 / 5040.0;
+    p = p * r + 1.0 / 720.0;
+    p = p * r + 1.0 / 120.0;
+    p = p * r + 1.0 / 24.0;
+    p = p * r + 1.0 / 6.0;
+    p = p * r + 0.5;
+#else
+    /* Minimax, relative error 2^-24 (the coefficients of Cephes' expf). */
+    realv p = 1.9875691500e-4f;
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+#endif
+    return p * (r * r) + r + (real)1;
+}
+
+/* e^x for x <= 0, NaN for NaN; 0 below the range of normal numbers. x = n ln 2 + r, and 2^n goes
+ * through the exponent field; the product with it keeps a NaN that the integer steps would lose. */
+static inline realv exp_v(realv x) {
+    const realv n = (x * LOG2_E + ROUND_MAGIC) - ROUND_MAGIC;
+    const realv r = (x - n * LN2_HIGH) - n * LN2_LOW;
+    const intv bits = (CONVERT_INTV(n) + EXPONENT_BIAS) << MANTISSA_BITS;
+    return x < EXP_LOWEST ? (realv)0 : exp_near_zero(r) * AS_REALV(bits);
+}
 
 /* What to subtract from a row's scores: 0 for a row with no key yet, so that -inf - -inf, a NaN,
  * is never computed. */
 static inline realv safe_max(realv row_max) {
-    return select(row_max, (realv)0, row_max == NEG_INF);
+    return row_max == NEG_INF ? (realv)0 : row_max;
 }

@@ -65,6 +65,7 @@ static inline realv load_v_part(global const storage *p, int count) {
     if (count >= VEC)
         return load_v(p);
     real x[VEC];
+#pragma unroll 1
     for (int e = 0; e < VEC; ++e)
         x[e] = e < count ? load(p + e) : (real)0;
     return VLOAD(x);
@@ -106,6 +107,7 @@ static inline void store_v_part(realv x, global storage *p, int count) {
     }
     real y[VEC];
     VSTORE(x, y);
+#pragma unroll 1
     for (int e = 0; e < count; ++e)
         store(y[e], p + e);
 }

@@ -128,7 +128,10 @@ cairo_surface_t *image_open_square(const char *path, int size, failure *f) {
     int width = cairo_image_surface_get_width(file), height = cairo_image_surface_get_height(file);
     bool ok = false, plain = format == CAIRO_FORMAT_RGB24 || format == CAIRO_FORMAT_ARGB32;
     if (status != CAIRO_STATUS_SUCCESS) {
-        fail(f, EXIT_INPUT, "%s can't be read as PNG: %s", path, cairo_status_to_string(status));
+        /* cairo also says "out of memory" of a file that is no PNG. */
+        fail(f, EXIT_INPUT, "%s can't be read: %s", path,
+             status == CAIRO_STATUS_NO_MEMORY ? "not a PNG, damaged or too large"
+                                              : cairo_status_to_string(status));
         goto done;
     }
     if (width < 1 || height < 1 || width > MAX_SIDE || height > MAX_SIDE) {

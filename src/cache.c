@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -98,6 +97,10 @@ mha_status mha_cache_init(struct cache *cache, const mha_engine_desc *desc,
 void mha_cache_release(struct cache *cache, const struct allocator *allocator) {
     mha_release(allocator, cache->dir);
     cache->dir = NULL;
+}
+
+bool mha_cache_is_on(const struct cache *cache) {
+    return cache->store || cache->dir;
 }
 
 static bool read_all(int file, void *data, size_t bytes) {
@@ -206,8 +209,6 @@ unsigned char *mha_cache_load(const struct cache *cache, const struct allocator 
 
 void mha_cache_store(const struct cache *cache, const struct allocator *allocator,
                      const char *identity, const unsigned char *binary, size_t bytes) {
-    if (!cache->store && !cache->dir)
-        return;
     const size_t identity_bytes = strlen(identity);
     const size_t entry_bytes = sizeof(struct entry_header) + identity_bytes + bytes;
     unsigned char *entry = mha_allocate(allocator, entry_bytes);

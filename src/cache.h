@@ -5,6 +5,8 @@
 #include "allocator.h"
 #include "status.h"
 
+#include <stdbool.h>
+
 struct cache {
     mha_cache_load_fn load; /* NULL: disk, if dir is set */
     mha_cache_store_fn store;
@@ -17,6 +19,8 @@ mha_status mha_cache_init(struct cache *cache, const mha_engine_desc *desc,
                           const struct allocator *allocator, const struct log_target *log,
                           mha_error *error);
 void mha_cache_release(struct cache *cache, const struct allocator *allocator);
+
+bool mha_cache_is_on(const struct cache *cache);
 
 /* An entry belongs to an identity, a text that names all that the binary depends on. load returns
  * the binary, to be released with mha_release(), or NULL; anything damaged counts as absent. */

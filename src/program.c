@@ -157,7 +157,8 @@ static unsigned char *get_binary(mha_engine *engine, cl_program program, size_t 
 
 void mha_program_store(mha_engine *engine, struct program *program) {
     pthread_mutex_lock(&engine->lock);
-    if (!program->is_stored) {
+    /* Asking for a binary can make the runtime compile again: not without a use for it. */
+    if (!program->is_stored && mha_cache_is_on(&engine->cache)) {
         size_t bytes;
         unsigned char *binary = get_binary(engine, program->program, &bytes);
         if (binary)

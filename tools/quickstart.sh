@@ -27,8 +27,8 @@ while [ $# -gt 0 ]; do
     esac
 done
 
-# Value of a line "name: value" of the example's output, "name" in any case.
-value_of() { sed -n "s/^ *$1: *//Ip" "$2" | head -n 1; }
+# The variant the photo's run reported: `variant output`.
+variant() { sed -nE "s/^$1: variant ([^ ,]+).*/\1/p" "$TOOLS_LOGS/photo.log"; }
 
 draw() {
     local name=$1 picture=build/attention-$1.png code=0
@@ -37,7 +37,8 @@ draw() {
     build/examples/attention-map "examples/data/$name.safetensors" --out "$picture" "$@" \
         ${device[@]+"${device[@]}"} >"$TOOLS_LOGS/$name.log" 2>&1 </dev/null || code=$?
     sed 's/^/      /' "$TOOLS_LOGS/$name.log"
-    [ "$code" = 0 ] || fail "the example failed (exit $code) on $name.safetensors"
+    [ "$code" = 0 ] || fail "the example failed (exit $code) on $name.safetensors;" \
+        "with several devices, --device NAME chooses another"
     [ -s "$picture" ] || fail "the example drew no $picture"
 }
 
@@ -61,5 +62,5 @@ draw photo --photo examples/data/coffee-224.png
 say
 say "Pictures:  $PWD/build/attention-sentence.png"
 say "           $PWD/build/attention-photo.png"
-say "Device:    $(value_of device "$TOOLS_LOGS/photo.log")"
-say "Variant:   $(value_of variant "$TOOLS_LOGS/photo.log")"
+say "Device:    $(sed -n 's/^device: //p' "$TOOLS_LOGS/photo.log")"
+say "Variant:   $(variant output) for the output, $(variant weights) for the weights"
