@@ -10,6 +10,9 @@
 #include <string.h>
 
 #define SENTENCE_BASELINE 462.0
+#define WORD_GAP 18.0
+#define PERCENT_SIZE 15.0
+#define LEAST_SHRINK 0.6 /* keeps the small type of the sentence legible */
 #define MAP_LABELS 128.0 /* room for the words left of the map */
 #define MAP_TOP 690.0
 #define MAP_SIZE 720.0
@@ -53,51 +56,81 @@ static void arc(const drawing *d, double from, double to, double baseline, doubl
     cairo_stroke(d->cr);
 }
 
-/* Words large and dark by their weight, joined to the chosen word by arcs as wide as the weight. */
-static void draw_sentence(const drawing *d) {
+typedef struct placed_word {
+    double size, width; /* of the type, before the sentence is shrunk to the page */
+    double slot;        /* room for the word and its percentage */
+    double centre;
+    bool dropped; /* a dot stands for it */
+    char percent[16];
+} placed_word;
+
+static double sentence_width(const placed_word *words, int n) {
+    double total = 0;
+    for (int i = 0; i < n; ++i)
+        total += words[i].slot + (i ? WORD_GAP : 0);
+    return total;
+}
+
+/* Sizes and places of all words; returns the factor that fits them on the page. Where type would
+ * get too small to read, the words of least weight give way. */
+static double place_words(const drawing *d, placed_word *words) {
     const double room = PAGE_WIDTH - 2 * PAGE_MARGIN;
-    const double gap = 18;
-    double sizes[MAX_WORDS], widths[MAX_WORDS], slots[MAX_WORDS], centres[MAX_WORDS], total = 0;
-    char percents[MAX_WORDS][16];
-    int order[MAX_WORDS];
+    int order[MAX_WORDS], n = largest(d->row, d->n, order, d->n);
     for (int i = 0; i < d->n; ++i) {
-        sizes[i] = 22 + 26 * sqrt(sane(d->row[i]));
-        sizes[i] = i == d->p->word && sizes[i] < 34 ? 34 : sizes[i];
-        widths[i] = text_width(d->cr, sizes[i], true, word(d, i));
-        format_percent(d->row[i], percents[i], sizeof(percents[i]));
-        slots[i] = fmax(widths[i], text_width(d->cr, 15, false, percents[i]));
-        total += slots[i] + (i ? gap : 0);
+        placed_word *w = &words[i];
+        w->size = 22 + 26 * sqrt(sane(d->row[i]));
+        w->size = i == d->p->word && w->size < 34 ? 34 : w->size;
+        w->width = text_width(d->cr, w->size, true, word(d, i));
+        format_percent(d->row[i], w->percent, sizeof(w->percent));
+        w->slot = fmax(w->width, text_width(d->cr, PERCENT_SIZE, false, w->percent));
+        w->slot += i == d->p->word ? 14 : 0; /* its plate reaches beyond the letters */
+    }
+    double total = sentence_width(words, d->n);
+    for (int i = n - 1; i > 0 && room < LEAST_SHRINK * total; --i) {
+        if (order[i] == d->p->word)
+            continue;
+        words[order[i]].dropped = true;
+        words[order[i]].slot = 0;
+        total = sentence_width(words, d->n);
     }
     double shrink = total > room ? room / total : 1, x = (PAGE_WIDTH - total * shrink) / 2;
     for (int i = 0; i < d->n; ++i) {
-        centres[i] = x + slots[i] * shrink / 2;
-        x += (slots[i] + gap) * shrink;
+        words[i].centre = x + words[i].slot * shrink / 2;
+        x += (words[i].slot + WORD_GAP) * shrink;
     }
-    int n = largest(d->row, d->n, order, d->n);
-    for (int i = n - 1; i >= 0; --i)
+    return shrink;
+}
+
+static void draw_word(const drawing *d, int i, const placed_word *w, double shrink) {
+    rgb ink = colour_mix(PAGE_MUTED, weight_colour(d, 0.75), sqrt(sane(d->row[i])));
+    text_style style = {.size = w->size * shrink, .bold = true, .align = ALIGN_CENTRE};
+    if (i == d->p->word) {
+        rounded_rectangle(d->cr, w->centre - (w->width / 2 + 10) * shrink,
+                          SENTENCE_BASELINE - (0.8 * w->size + 11) * shrink,
+                          (w->width + 20) * shrink, (w->size + 20) * shrink, 10 * shrink);
+        set_colour(d->cr, PAGE_ACCENT, 1);
+        cairo_fill(d->cr);
+        ink = (rgb){.r = 1, .g = 1, .b = 1};
+    }
+    style.colour = ink;
+    text_draw(d->cr, w->centre, SENTENCE_BASELINE, &style, w->dropped ? "·" : word(d, i));
+    style =
+        (text_style){.size = PERCENT_SIZE * shrink, .align = ALIGN_CENTRE, .colour = PAGE_MUTED};
+    if (!w->dropped)
+        text_draw(d->cr, w->centre, SENTENCE_BASELINE + 40 * shrink, &style, w->percent);
+}
+
+/* Words large and dark by their weight, joined to the chosen word by arcs as wide as the weight. */
+static void draw_sentence(const drawing *d) {
+    placed_word words[MAX_WORDS] = {0};
+    int order[MAX_WORDS], n = largest(d->row, d->n, order, d->n);
+    double shrink = place_words(d, words);
+    for (int i = n - 1; i >= 0; --i) /* the widest last, on top */
         if (order[i] != d->p->word && d->row[order[i]] >= 0.002f)
-            arc(d, centres[d->p->word], centres[order[i]], SENTENCE_BASELINE - 52 * shrink,
-                sane(d->row[order[i]]));
-    for (int i = 0; i < d->n; ++i) {
-        bool chosen = i == d->p->word;
-        rgb ink = colour_mix(PAGE_MUTED, weight_colour(d, 0.75), sqrt(sane(d->row[i])));
-        if (chosen) {
-            rounded_rectangle(d->cr, centres[i] - widths[i] * shrink / 2 - 10 * shrink,
-                              SENTENCE_BASELINE - 40 * shrink, (widths[i] + 20) * shrink,
-                              54 * shrink, 10 * shrink);
-            set_colour(d->cr, PAGE_ACCENT, 1);
-            cairo_fill(d->cr);
-            ink = (rgb){.r = 1, .g = 1, .b = 1};
-        }
-        text_draw(
-            d->cr, centres[i], SENTENCE_BASELINE,
-            &(text_style){
-                .size = sizes[i] * shrink, .bold = true, .align = ALIGN_CENTRE, .colour = ink},
-            word(d, i));
-        text_draw(d->cr, centres[i], SENTENCE_BASELINE + 40 * shrink,
-                  &(text_style){.size = 15 * shrink, .align = ALIGN_CENTRE, .colour = PAGE_MUTED},
-                  percents[i]);
-    }
+            arc(d, words[d->p->word].centre, words[order[i]].centre,
+                SENTENCE_BASELINE - 54 * shrink, sane(d->row[order[i]]));
+    for (int i = 0; i < d->n; ++i)
+        draw_word(d, i, &words[i], shrink);
 }
 
 static void cells(const drawing *d, int head, double x, double y, double size, double seam) {
@@ -111,6 +144,7 @@ static void cells(const drawing *d, int head, double x, double y, double size, d
 }
 
 static void numbers(const drawing *d, double x, double y, double cell) {
+    const double size = fmin(0.33 * cell, 26);
     for (int q = 0; q < d->n; ++q) {
         const float *row = weights_row(&d->p->input->shape, d->p->weights, d->p->head, q);
         for (int k = 0; k < d->n; ++k) {
@@ -118,8 +152,8 @@ static void numbers(const drawing *d, double x, double y, double cell) {
             if (!(row[k] >= 0.095f))
                 continue;
             snprintf(text, sizeof(text), "%.0f", 100 * sane(row[k]));
-            text_draw(d->cr, x + (k + 0.5) * cell, y + (q + 0.5) * cell + 0.12 * cell,
-                      &(text_style){.size = 0.33 * cell,
+            text_draw(d->cr, x + (k + 0.5) * cell, y + (q + 0.5) * cell + 0.36 * size,
+                      &(text_style){.size = size,
                                     .align = ALIGN_CENTRE,
                                     .colour = colour_on(weight_colour(d, row[k]))},
                       text);
@@ -205,7 +239,7 @@ static void draw_tile(const drawing *d, int head, double x, double y, double siz
     bool chosen = head == d->p->head;
     char number[16], what[160] = "", percent[16];
     snprintf(number, sizeof(number), "%d", head);
-    if (target >= 0) {
+    if (target >= 0 && size >= 100) {
         format_percent(row[target], percent, sizeof(percent));
         snprintf(what, sizeof(what), "→ %.100s %s", word(d, target), percent);
     }
@@ -244,8 +278,11 @@ static void draw_tiles(const drawing *d) {
     double size = across < down ? across : down;
     double step = columns > 1 ? (width - size) / (columns - 1) : 0;
     char title[200];
-    snprintf(title, sizeof(title), "All %d heads, and where “%.100s” looks", heads,
-             word(d, d->p->word));
+    if (heads == 1)
+        snprintf(title, sizeof(title), "The only head");
+    else
+        snprintf(title, sizeof(title), "All %d heads, and where “%.100s” looks", heads,
+                 word(d, d->p->word));
     section(d, TILES_LEFT, MAP_TOP - 118, width, title);
     for (int h = 0; h < heads; ++h)
         draw_tile(d, h, TILES_LEFT + h % columns * step,
