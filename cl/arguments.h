@@ -81,7 +81,7 @@ struct mha_kernel_args {
     mha_int block_q, block_kv;  /* tile sizes that need no compilation */
     mha_int blocks_q;           /* blocks of queries per head */
     mha_int splits, split_keys; /* split: parts of the KV sequence and the keys of each */
-    mha_int reserved;
+    mha_int chunk_pairs;        /* staged: (batch, head) pairs of this chunk */
 };
 
 #endif

@@ -70,8 +70,9 @@ int64_t mha_blocks_per_dispatch(const struct device_caps *caps, const struct var
     const double clock = caps->clock_mhz ? caps->clock_mhz * 1e6 : 5e8;
     const double rate = caps->compute_units * clock * lanes * variant->efficiency;
     const double parts = ceil(launch->flops / rate / MAX_DISPATCH_SECONDS);
-    /* A grid must also fit size_t on devices of 32-bit addresses. */
-    const int64_t most = INT32_MAX / (int64_t)launch->local_size;
+    /* A grid must fit size_t on devices of 32-bit addresses; and PoCL compiles a kernel once more
+     * for grids of 2^16 work-items, at the first such launch. CPUs lose nothing by smaller ones. */
+    const int64_t most = (caps->is_cpu ? UINT16_MAX : INT32_MAX) / (int64_t)launch->local_size;
     int64_t blocks = parts > 1 ? (int64_t)ceil((double)launch->blocks / parts) : launch->blocks;
     if (blocks < 1)
         blocks = 1;

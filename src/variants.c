@@ -19,6 +19,7 @@ const char *const mha_tunable_names[TUNABLE_COUNT] = {
 
 const struct variant *const mha_variants[] = {
     &mha_variant_reference,
+    &mha_variant_staged,
     &mha_variant_panel,
     &mha_variant_panel_split,
 };
