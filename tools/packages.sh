@@ -204,6 +204,7 @@ require() {
     'meson ') newer_meson ;;
     *)
         say "Installed, but still not usable: $missing"
+        [[ $missing != *opencl-device* ]] || (timeout 60 clinfo -l) 2>&1 | sed 's/^/      clinfo: /' || true
         return 1
         ;;
     esac
@@ -242,8 +243,10 @@ build_in() {
     stamp=$dir/.tools-options
     wanted="$PWD $*"
     if [ ! -f "$dir/build.ninja" ]; then
-        quietly "$name-setup" "$MESON" setup "$dir" "$@" ||
-            quietly "$name-setup" "$MESON" setup --wipe "$dir" "$@" || return 1
+        # A folder left by an interrupted set-up is started anew.
+        local -a anew=()
+        [ ! -f "$dir/meson-private/coredata.dat" ] || anew=(--wipe)
+        quietly "$name-setup" "$MESON" setup "${anew[@]}" "$dir" "$@" || return 1
     elif [ "$INSTALLED_SOMETHING" = 1 ] || [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
         # An optional feature's library may have come since the folder was configured.
             quietly "$name-setup" "$MESON" setup --reconfigure "$dir" "$@" 2>/dev/null ||
