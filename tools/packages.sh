@@ -18,7 +18,7 @@ fail() {
     exit 1
 }
 
-# Runs a command with its output in a log; on failure shows the log's end and where the rest is.
+# Runs a command with its output in a log; on failure shows what matters and where the rest is.
 quietly() {
     local log=$TOOLS_LOGS/$1.log code=0
     shift
@@ -26,8 +26,15 @@ quietly() {
     "$@" >"$log" 2>&1 </dev/null || code=$?
     if [ "$code" != 0 ]; then
         say "Failed (exit $code): $*" >&2
-        say "The last lines of $log:" >&2
-        tail -n 30 "$log" | sed 's/^/    | /' >&2
+        # A compiler's first error says more than what follows from it.
+        if grep -q 'error:' "$log"; then
+            say "From $log, the first error on:" >&2
+            grep -m 1 -n 'error:' "$log" | cut -d : -f 1 |
+                (read -r line && tail -n "+$line" "$log" | head -n 20) | sed 's/^/    | /' >&2
+        else
+            say "The last lines of $log:" >&2
+            tail -n 30 "$log" | sed 's/^/    | /' >&2
+        fi
     fi
     return "$code"
 }

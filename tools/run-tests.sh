@@ -463,17 +463,24 @@ for device in pocl intel llvmpipe oclgrind asan tsan; do
 done
 N_STAGES=${#STAGES[@]}
 
+# Before the first stage: nothing was tested, and that is a failure.
+stop() {
+    say "$1"
+    say "Total: 0 passed, 1 failed, 0 skipped"
+    exit 1
+}
+
 say "[0/$N_STAGES] What must be here, and the build"
 require compiler cxx pkg-config clinfo opencl-loader ||
-    fail "can't go on without these"
+    stop "Can't go on without these."
 require opencl-headers meson ninja jansson cairo fonts criterion pocl ||
-    fail "can't go on without these"
+    stop "Can't go on without these."
 require clang clang-format clang-tidy ||
     note "style is checked in part only"
 # In CI the project's own warnings are errors; elsewhere another compiler's must stop nobody.
 werror=false
 [ "${CI:-}" != true ] || werror=true
-build_in build -Dtests=enabled -Dexamples=enabled -Dwerror=$werror || fail "the build failed"
+build_in build -Dtests=enabled -Dexamples=enabled -Dwerror=$werror || stop "The build failed."
 
 declare -A WHAT=(
     [style]="formatting, OpenCL C 1.2, clang-tidy"
