@@ -1,7 +1,8 @@
 /* Merges the partial results of a split KV sequence by their LSE.
  *
  * In: scratch, per split and row: o (normalised within the split) and its LSE. Out: o and lse.
- * Grid: rows = batch * q_heads * seqlen_q work-groups of one work-item. */
+ * Grid: batch * q_heads * seqlen_q work-groups, a row each, its
+ * value dims shared out to the work-items. */
 
 kernel void combine(ATTENTION_BUFFERS, const struct mha_kernel_args a) {
     const long block = get_group_id(0) + a.first_block;
@@ -27,7 +28,7 @@ kernel void combine(ATTENTION_BUFFERS, const struct mha_kernel_args a) {
     real sum = exp(sink - base);
     for (int p = 0; p < a.splits; ++p)
         sum += exp(part_lse[p * a.split_rows] - base);
-    for (int d = 0; d < a.head_dim_v; ++d) {
+    for (int d = get_local_id(0); d < a.head_dim_v; d += get_local_size(0)) {
         real acc = 0;
         for (int p = 0; p < a.splits; ++p) {
             const real weight = exp(part_lse[p * a.split_rows] - base);
@@ -36,6 +37,6 @@ kernel void combine(ATTENTION_BUFFERS, const struct mha_kernel_args a) {
         }
         store(sum == 0 ? (real)0 : acc / sum, o + d);
     }
-    if (a.flags & FLAG_LSE)
+    if ((a.flags & FLAG_LSE) && get_local_id(0) == 0)
         lse[a.lse_offset + index] = (float)(sum == 0 ? NEG_INF : base + log(sum));
 }

@@ -61,29 +61,31 @@ kernel void qk(ATTENTION_BUFFERS, const struct mha_kernel_args a) {
     /* Unrolled, with the bounds inside: an accumulator indexed at run time would be memory. */
 #pragma unroll
     for (int r = 0; r < BLOCK_Q; ++r) {
-        const int i = t.i + r;
-        if (i >= s.q_len)
+        global real *out = probability_row(&a, &s, t.pair, t.b, t.h, t.i + r, scores, scratch) + j0;
+#pragma unroll
+        for (int c = 0; c < BLOCK_KV; ++c)
+            if (t.i + r < s.q_len && j0 + c < s.kv_len)
+                out[c] = sum_lanes(acc[r][c]);
+    }
+    /* Rolled: the rest of the head dimension, and all features, once and not per accumulator. */
+#pragma unroll 1
+    for (int e = 0; e < BLOCK_Q * BLOCK_KV; ++e) {
+        const int i = t.i + e / BLOCK_KV, j = j0 + e % BLOCK_KV;
+        if (i >= s.q_len || j >= s.kv_len)
             continue;
         const struct score_row row = get_score_row(&a, &s, t.b, t.h, i, slopes);
-        global real *out = probability_row(&a, &s, t.pair, t.b, t.h, i, scores, scratch);
-        global real *stage =
-            scores + a.scores_offset + row_index(&a, &s, t.b, t.h, i) * a.seqlen_kv;
-#pragma unroll
-        for (int c = 0; c < BLOCK_KV; ++c) {
-            const int j = j0 + c;
-            if (j >= s.kv_len)
-                continue;
-            real sum = sum_lanes(acc[r][c]);
-            for (int e = d; e < a.head_dim_qk; ++e)
-                sum += load(q + q_row[r] + e) * load(k + k_row[c] + e);
-            const real scaled = sum * AS_REAL(a.scale_bits);
-            const real capped = apply_softcap(&a, scaled);
-            const real masked = apply_masks(&a, &row, bias, mask, j, capped);
-            out[j] = masked;
-            if ((a.flags & FLAG_SCORES) && a.scores_stage != STAGE_WEIGHTS)
-                stage[j] = a.scores_stage == STAGE_SCALED    ? scaled
-                           : a.scores_stage == STAGE_SOFTCAP ? capped
-                                                             : masked;
-        }
+        global real *out = probability_row(&a, &s, t.pair, t.b, t.h, i, scores, scratch) + j;
+        real sum = *out;
+        for (int rest = d; rest < a.head_dim_qk; ++rest)
+            sum += load(q + i * a.q.stride_token + rest) * load(k + j * a.k.stride_token + rest);
+        const real scaled = sum * AS_REAL(a.scale_bits);
+        const real capped = apply_softcap(&a, scaled);
+        const real masked = apply_masks(&a, &row, bias, mask, j, capped);
+        *out = masked;
+        if ((a.flags & FLAG_SCORES) && a.scores_stage != STAGE_WEIGHTS)
+            scores[a.scores_offset + row_index(&a, &s, t.b, t.h, i) * a.seqlen_kv + j] =
+                a.scores_stage == STAGE_SCALED    ? scaled
+                : a.scores_stage == STAGE_SOFTCAP ? capped
+                                                  : masked;
     }
 }

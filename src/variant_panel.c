@@ -1,5 +1,6 @@
 /* panel and panel_split: fused kernels for CPU-like devices (panel.cl). Head sizes and block sizes
  * are kernel arguments: one program per storage type serves them all. */
+#include "fused.h"
 #include "variant_list.h"
 
 #include <stdio.h>
@@ -71,23 +72,10 @@ static void heuristic(const struct problem *p, const struct device_caps *caps, s
     choose_blocks(p, caps, t);
 }
 
-/* Enough parts to fill the device twice. With batch invariance a part has a fixed number of keys,
- * whatever else there is to do. */
 static void heuristic_split(const struct problem *p, const struct device_caps *caps,
                             struct tuning *t) {
     heuristic(p, caps, t);
-    const int64_t groups = (int64_t)p->batch * p->q_heads *
-                           ((p->seqlen_q + t->value[BLOCK_Q] - 1) / t->value[BLOCK_Q]);
-    const int64_t wanted = groups > 0 ? 4 * (int64_t)caps->compute_units / groups + 1 : 1;
-    int keys = 1024;
-    if (!(p->flags & MHA_BATCH_INVARIANT))
-        keys = (int)((p->seqlen_kv + wanted - 1) / wanted);
-    /* Never so many parts that merging them costs more than it brings. */
-    keys = clamp(keys, 256, 1 << 20);
-    if (p->seqlen_kv / keys > 64)
-        keys = p->seqlen_kv / 64;
-    const int block = t->value[BLOCK_KV];
-    t->value[SPLIT_KEYS] = round_up(keys, block);
+    t->value[SPLIT_KEYS] = mha_split_keys(p, caps, t);
 }
 
 static bool legal(const struct problem *p, const struct device_caps *caps, const struct tuning *t,
@@ -113,54 +101,14 @@ static bool legal(const struct problem *p, const struct device_caps *caps, const
 
 static bool legal_split(const struct problem *p, const struct device_caps *caps,
                         const struct tuning *t, char *why, size_t why_bytes) {
-    if (t->value[SPLIT_KEYS] % t->value[BLOCK_KV]) {
-        snprintf(why, why_bytes, "SPLIT_KEYS %d is not a multiple of BLOCK_KV %d",
-                 t->value[SPLIT_KEYS], t->value[BLOCK_KV]);
-        return false;
-    }
-    return legal(p, caps, t, why, why_bytes);
-}
-
-static size_t no_workspace(const struct problem *p, const struct device_caps *caps,
-                           const struct tuning *t) {
-    (void)p, (void)caps, (void)t;
-    return 0;
-}
-
-static int count_splits(const struct problem *p, const struct tuning *t) {
-    const int keys = t->value[SPLIT_KEYS];
-    return p->seqlen_kv > keys ? (p->seqlen_kv + keys - 1) / keys : 1;
-}
-
-static size_t split_workspace(const struct problem *p, const struct device_caps *caps,
-                              const struct tuning *t) {
-    (void)caps;
-    const size_t rows = mha_size_product((size_t)p->batch, (size_t)p->q_heads, (size_t)p->seqlen_q,
-                                         (size_t)count_splits(p, t));
-    return mha_size_product(rows, (size_t)p->head_dim_v + 1, mha_real_bytes(p->dtype), 1);
-}
-
-static void fill(const struct problem *call, const struct tuning *t, int splits,
-                 struct launch *launch, struct mha_kernel_args *args) {
-    const int block_q = t->value[BLOCK_Q];
-    args->block_q = block_q;
-    args->block_kv = t->value[BLOCK_KV];
-    args->blocks_q = (call->seqlen_q + block_q - 1) / block_q;
-    args->splits = splits;
-    *launch = (struct launch){
-        .kernel = 0,
-        .blocks = (int64_t)splits * call->batch * call->q_heads * args->blocks_q,
-        .local_size = 1,
-        .flops = 2.0 * call->batch * call->q_heads * call->seqlen_q * call->seqlen_kv *
-                 (call->head_dim_qk + call->head_dim_v),
-    };
+    return mha_split_legal(t, why, why_bytes) && legal(p, caps, t, why, why_bytes);
 }
 
 static bool launch_whole(const struct problem *plan, const struct problem *call,
                          const struct device_caps *caps, const struct tuning *t, int64_t index,
                          struct launch *launch, struct mha_kernel_args *args) {
     (void)plan, (void)caps;
-    fill(call, t, 1, launch, args);
+    mha_fused_launch(call, t, 1, 1, launch, args);
     return index == 0;
 }
 
@@ -168,19 +116,10 @@ static bool launch_split(const struct problem *plan, const struct problem *call,
                          const struct device_caps *caps, const struct tuning *t, int64_t index,
                          struct launch *launch, struct mha_kernel_args *args) {
     (void)plan, (void)caps;
-    const int64_t rows = (int64_t)call->batch * call->q_heads * call->seqlen_q;
-    const int splits = count_splits(call, t);
-    fill(call, t, splits, launch, args);
-    args->split_keys = t->value[SPLIT_KEYS];
-    args->split_rows = rows;
-    args->scratch_lse_offset = args->scratch_offset + splits * rows * call->head_dim_v;
+    mha_fused_launch(call, t, mha_split_count(call, t), 1, launch, args);
+    mha_split_args(call, t, args);
     if (index == 1)
-        *launch = (struct launch){
-            .kernel = 1,
-            .blocks = rows,
-            .local_size = 1,
-            .flops = 2.0 * (double)rows * splits * call->head_dim_v,
-        };
+        mha_split_combine(call, t, 1, launch);
     return index < 2;
 }
 
@@ -202,7 +141,7 @@ const struct variant mha_variant_panel = {
     .heuristic = heuristic,
     .legal = legal,
     .local_bytes = local_bytes,
-    .workspace_bytes = no_workspace,
+    .workspace_bytes = mha_no_workspace,
     .launch = launch_whole,
     .efficiency = 0.2,
 };
@@ -217,7 +156,7 @@ const struct variant mha_variant_panel_split = {
     .heuristic = heuristic_split,
     .legal = legal_split,
     .local_bytes = local_bytes,
-    .workspace_bytes = split_workspace,
+    .workspace_bytes = mha_split_workspace,
     .launch = launch_split,
     .efficiency = 0.2,
 };

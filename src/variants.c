@@ -18,10 +18,8 @@ const char *const mha_tunable_names[TUNABLE_COUNT] = {
 };
 
 const struct variant *const mha_variants[] = {
-    &mha_variant_reference,
-    &mha_variant_staged,
-    &mha_variant_panel,
-    &mha_variant_panel_split,
+    &mha_variant_reference,   &mha_variant_staged, &mha_variant_panel,
+    &mha_variant_panel_split, &mha_variant_flash,  &mha_variant_flash_split,
 };
 const size_t mha_variant_count = sizeof(mha_variants) / sizeof(*mha_variants);
 

@@ -1,0 +1,93 @@
+/* In: problem and tuning. Out: grids and splits of the fused variants. */
+#include "fused.h"
+
+#include <stdio.h>
+
+/* Merging more parts than this costs more than it brings. */
+#define MAX_SPLITS 64
+#define MIN_SPLIT_KEYS 256
+#define INVARIANT_SPLIT_KEYS 1024
+
+static int64_t blocks_of(int64_t length, int64_t step) {
+    return (length + step - 1) / step;
+}
+
+int mha_split_keys(const struct problem *p, const struct device_caps *caps,
+                   const struct tuning *t) {
+    int64_t keys = INVARIANT_SPLIT_KEYS;
+    if (!(p->flags & MHA_BATCH_INVARIANT)) {
+        const int64_t groups =
+            (int64_t)p->batch * p->q_heads * blocks_of(p->seqlen_q, t->value[BLOCK_Q]);
+        const int64_t wanted = 4 * (int64_t)caps->compute_units / (groups ? groups : 1) + 1;
+        keys = blocks_of(p->seqlen_kv, wanted < MAX_SPLITS ? wanted : MAX_SPLITS);
+        if (keys < MIN_SPLIT_KEYS)
+            keys = MIN_SPLIT_KEYS;
+    }
+    const int block = t->value[BLOCK_KV];
+    return (int)(blocks_of(keys, block) * block);
+}
+
+bool mha_split_legal(const struct tuning *t, char *why, size_t why_bytes) {
+    if (t->value[SPLIT_KEYS] > 0 && t->value[SPLIT_KEYS] % t->value[BLOCK_KV] == 0)
+        return true;
+    snprintf(why, why_bytes, "SPLIT_KEYS %d is not a multiple of BLOCK_KV %d", t->value[SPLIT_KEYS],
+             t->value[BLOCK_KV]);
+    return false;
+}
+
+int mha_split_count(const struct problem *p, const struct tuning *t) {
+    const int64_t count = blocks_of(p->seqlen_kv, t->value[SPLIT_KEYS]);
+    return count > 1 ? (int)count : 1;
+}
+
+static int64_t rows_of(const struct problem *p) {
+    return (int64_t)p->batch * p->q_heads * p->seqlen_q;
+}
+
+size_t mha_split_workspace(const struct problem *p, const struct device_caps *caps,
+                           const struct tuning *t) {
+    (void)caps;
+    return mha_size_product((size_t)rows_of(p), (size_t)mha_split_count(p, t),
+                            (size_t)p->head_dim_v + 1, mha_real_bytes(p->dtype));
+}
+
+void mha_split_args(const struct problem *call, const struct tuning *t,
+                    struct mha_kernel_args *args) {
+    const int64_t rows = rows_of(call);
+    args->split_keys = t->value[SPLIT_KEYS];
+    args->split_rows = rows;
+    args->scratch_lse_offset =
+        args->scratch_offset + mha_split_count(call, t) * rows * call->head_dim_v;
+}
+
+void mha_split_combine(const struct problem *call, const struct tuning *t, size_t local_size,
+                       struct launch *launch) {
+    const int64_t rows = rows_of(call);
+    *launch = (struct launch){
+        .kernel = 1,
+        .blocks = rows,
+        .local_size = local_size,
+        .flops = 2.0 * (double)rows * mha_split_count(call, t) * call->head_dim_v,
+    };
+}
+
+size_t mha_no_workspace(const struct problem *p, const struct device_caps *caps,
+                        const struct tuning *t) {
+    (void)p, (void)caps, (void)t;
+    return 0;
+}
+
+void mha_fused_launch(const struct problem *call, const struct tuning *t, int splits,
+                      size_t local_size, struct launch *launch, struct mha_kernel_args *args) {
+    args->block_q = t->value[BLOCK_Q];
+    args->block_kv = t->value[BLOCK_KV];
+    args->blocks_q = (mha_int)blocks_of(call->seqlen_q, t->value[BLOCK_Q]);
+    args->splits = splits;
+    *launch = (struct launch){
+        .kernel = 0,
+        .blocks = (int64_t)splits * call->batch * call->q_heads * args->blocks_q,
+        .local_size = local_size,
+        .flops =
+            2.0 * (double)rows_of(call) * call->seqlen_kv * (call->head_dim_qk + call->head_dim_v),
+    };
+}

@@ -1,0 +1,157 @@
+/* flash and flash_split: fused kernels for GPU-like devices (flash.cl). */
+#include "fused.h"
+#include "variant_list.h"
+
+#include <stdio.h>
+
+#define SLICE 16 /* of flash.cl */
+/* Accumulators of o per work-item: more would spill on most GPUs. */
+#define MAX_ACCUMULATORS 64
+
+/* head_dim_v, rounded up to few sizes: each is a program. 0: larger than all. */
+static int padded_head_dim(const struct problem *p) {
+    static const int sizes[] = {16, 32, 64, 96, 128, 192, 256, 512};
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(*sizes); ++i)
+        if (p->head_dim_v <= sizes[i])
+            return sizes[i];
+    return 0;
+}
+
+static const char *defines(const struct problem *p, char *text, size_t bytes) {
+    snprintf(text, bytes, "#define DV %d\n", padded_head_dim(p));
+    return text;
+}
+
+/* Mirrors the local arrays of flash.cl. */
+static size_t local_bytes(const struct problem *p, const struct tuning *t) {
+    const int *v = t->value;
+    const size_t q_stride = (size_t)v[BLOCK_Q] + 1, kv_stride = (size_t)v[BLOCK_KV] + 1;
+    const size_t qk = SLICE * (q_stride + kv_stride), pv = SLICE * (size_t)padded_head_dim(p);
+    const size_t reals =
+        (qk > pv ? qk : pv) + (size_t)v[BLOCK_KV] * q_stride + (size_t)(v[BLOCK_Q] * v[THREADS_KV]);
+    return reals * mha_real_bytes(p->dtype) + 2 * sizeof(cl_int);
+}
+
+static bool legal(const struct problem *p, const struct device_caps *caps, const struct tuning *t,
+                  char *why, size_t why_bytes) {
+    const int *v = t->value;
+    const int dv = padded_head_dim(p), threads = v[THREADS_Q] * v[THREADS_KV];
+    const size_t bytes = local_bytes(p, t);
+    if (p->flags & MHA_SCORES)
+        snprintf(why, why_bytes, "gives no scores or weights");
+    else if (!dv)
+        snprintf(why, why_bytes, "takes no head_dim_v as large as %d", p->head_dim_v);
+    else if (v[BLOCK_Q] % v[THREADS_Q] || v[BLOCK_KV] % v[THREADS_KV] || v[BLOCK_KV] % SLICE ||
+             dv % v[THREADS_KV])
+        snprintf(why, why_bytes,
+                 "%d x %d work-items don't divide a tile of BLOCK_Q %d, BLOCK_KV %d, head_dim_v %d",
+                 v[THREADS_Q], v[THREADS_KV], v[BLOCK_Q], v[BLOCK_KV], dv);
+    else if (v[BLOCK_Q] / v[THREADS_Q] * (dv / v[THREADS_KV]) > MAX_ACCUMULATORS)
+        snprintf(why, why_bytes, "needs %d accumulators per work-item, more than %d",
+                 v[BLOCK_Q] / v[THREADS_Q] * (dv / v[THREADS_KV]), MAX_ACCUMULATORS);
+    else if ((size_t)threads > caps->max_work_group || (size_t)threads > caps->max_work_item)
+        snprintf(why, why_bytes, "needs work-groups of %d, the device has %zu", threads,
+                 caps->max_work_group);
+    else if (bytes > caps->local_bytes)
+        snprintf(why, why_bytes, "needs %zu bytes of local memory, the device has %llu", bytes,
+                 (unsigned long long)caps->local_bytes);
+    else
+        return true;
+    return false;
+}
+
+/* From the largest tile down to what any device takes; the first legal one. */
+static void heuristic(const struct problem *p, const struct device_caps *caps, struct tuning *t) {
+    static const struct {
+        int block_q, block_kv, threads_q, threads_kv;
+    } tiles[] = {
+        {64, 64, 16, 16}, {32, 64, 16, 16}, {32, 32, 8, 16}, {32, 32, 8, 8},
+        {16, 32, 4, 16},  {16, 16, 4, 8},   {8, 16, 4, 16},  {4, 16, 4, 8},
+    };
+    const size_t count = sizeof(tiles) / sizeof(*tiles);
+    struct problem fused = *p;
+    fused.flags &= ~MHA_SCORES; /* refused whatever the tile */
+    char why[160];
+    for (size_t i = 0; i < count; ++i) {
+        *t = (struct tuning){{0}};
+        t->value[VEC] = 4;
+        t->value[BLOCK_Q] = tiles[i].block_q;
+        t->value[BLOCK_KV] = tiles[i].block_kv;
+        t->value[THREADS_Q] = tiles[i].threads_q;
+        t->value[THREADS_KV] = tiles[i].threads_kv;
+        const bool is_wasteful = !(p->flags & MHA_BATCH_INVARIANT) && i + 1 < count &&
+                                 tiles[i].block_q > 16 && p->seqlen_q <= tiles[i].block_q / 2;
+        if (!is_wasteful && legal(&fused, caps, t, why, sizeof(why)))
+            return;
+    }
+}
+
+static void heuristic_split(const struct problem *p, const struct device_caps *caps,
+                            struct tuning *t) {
+    heuristic(p, caps, t);
+    t->value[SPLIT_KEYS] = mha_split_keys(p, caps, t);
+}
+
+static bool legal_split(const struct problem *p, const struct device_caps *caps,
+                        const struct tuning *t, char *why, size_t why_bytes) {
+    return mha_split_legal(t, why, why_bytes) && legal(p, caps, t, why, why_bytes);
+}
+
+static size_t work_group(const struct tuning *t) {
+    return (size_t)(t->value[THREADS_Q] * t->value[THREADS_KV]);
+}
+
+static bool launch_whole(const struct problem *plan, const struct problem *call,
+                         const struct device_caps *caps, const struct tuning *t, int64_t index,
+                         struct launch *launch, struct mha_kernel_args *args) {
+    (void)plan, (void)caps;
+    mha_fused_launch(call, t, 1, work_group(t), launch, args);
+    return index == 0;
+}
+
+static bool launch_split(const struct problem *plan, const struct problem *call,
+                         const struct device_caps *caps, const struct tuning *t, int64_t index,
+                         struct launch *launch, struct mha_kernel_args *args) {
+    (void)plan, (void)caps;
+    mha_fused_launch(call, t, mha_split_count(call, t), work_group(t), launch, args);
+    mha_split_args(call, t, args);
+    if (index == 1)
+        mha_split_combine(call, t, work_group(t), launch);
+    return index < 2;
+}
+
+#define FLASH_TUNABLES                                                                             \
+    {VEC, true, {4}}, {BLOCK_Q, true, {4, 8, 16, 32, 64, 128}},                                    \
+        {BLOCK_KV, true, {16, 32, 64, 128}}, {THREADS_Q, true, {4, 8, 16, 32}}, {                  \
+        THREADS_KV, true, {                                                                        \
+            8, 16, 32                                                                              \
+        }                                                                                          \
+    }
+
+const struct variant mha_variant_flash = {
+    .name = "flash",
+    .files = {"arguments.h", "types.cl", "problem.cl", "mask.cl", "flash.cl"},
+    .kernels = {{"flash", false}},
+    .tunables = {FLASH_TUNABLES},
+    .defines = defines,
+    .heuristic = heuristic,
+    .legal = legal,
+    .local_bytes = local_bytes,
+    .workspace_bytes = mha_no_workspace,
+    .launch = launch_whole,
+    .efficiency = 0.1,
+};
+
+const struct variant mha_variant_flash_split = {
+    .name = "flash_split",
+    .files = {"arguments.h", "types.cl", "problem.cl", "mask.cl", "flash.cl", "combine.cl"},
+    .kernels = {{"flash", false}, {"combine", false}},
+    .tunables = {FLASH_TUNABLES, {SPLIT_KEYS, false, {256, 512, 1024, 2048, 4096}}},
+    .defines = defines,
+    .heuristic = heuristic_split,
+    .legal = legal_split,
+    .local_bytes = local_bytes,
+    .workspace_bytes = mha_split_workspace,
+    .launch = launch_split,
+    .efficiency = 0.1,
+};
