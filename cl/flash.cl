@@ -25,6 +25,11 @@
 #ifndef DV
 #define DV 64
 #endif
+/* Of the register tiles. A CPU runtime keeps them in memory anyway, one array per work-item, and
+ * takes half a minute to compile them unrolled. */
+#ifndef UNROLL
+#define UNROLL 64
+#endif
 
 #define THREADS (THREADS_Q * THREADS_KV)
 #define ROWS (BLOCK_Q / THREADS_Q)
@@ -80,11 +85,11 @@ flash(ATTENTION_BUFFERS, const struct mha_kernel_args a) {
 
     /* Query r of this item is i_begin + tq + r * THREADS_Q: neighbours read neighbours. */
     real acc[ROWS][DIMS], row_max[ROWS], row_sum[ROWS];
-#pragma unroll
+#pragma unroll UNROLL
     for (int r = 0; r < ROWS; ++r) {
         row_max[r] = NEG_INF;
         row_sum[r] = 0; /* of this item's own keys; summed over tk at the end */
-#pragma unroll
+#pragma unroll UNROLL
         for (int d = 0; d < DIMS; ++d)
             acc[r][d] = 0;
     }
@@ -101,9 +106,9 @@ flash(ATTENTION_BUFFERS, const struct mha_kernel_args a) {
     }
     for (int tile = j_begin / BLOCK_KV * BLOCK_KV; tile < j_end; tile += BLOCK_KV) {
         real score[ROWS][COLS];
-#pragma unroll
+#pragma unroll UNROLL
         for (int r = 0; r < ROWS; ++r)
-#pragma unroll
+#pragma unroll UNROLL
             for (int c = 0; c < COLS; ++c)
                 score[r][c] = 0;
         for (int d0 = 0; d0 < a.head_dim_qk; d0 += SLICE) {
@@ -117,13 +122,13 @@ flash(ATTENTION_BUFFERS, const struct mha_kernel_args a) {
             const int depth = min(SLICE, a.head_dim_qk - d0);
             for (int d = 0; d < depth; ++d) {
                 real x[ROWS];
-#pragma unroll
+#pragma unroll UNROLL
                 for (int r = 0; r < ROWS; ++r)
                     x[r] = q_slice[d * Q_STRIDE + tq + r * THREADS_Q];
-#pragma unroll
+#pragma unroll UNROLL
                 for (int c = 0; c < COLS; ++c) {
                     const real y = k_slice[d * KV_STRIDE + tk + c * THREADS_KV];
-#pragma unroll
+#pragma unroll UNROLL
                     for (int r = 0; r < ROWS; ++r)
                         score[r][c] += x[r] * y;
                 }
@@ -132,9 +137,9 @@ flash(ATTENTION_BUFFERS, const struct mha_kernel_args a) {
         /* Whether any query of the block may not see some key of the tile. */
         const bool is_partial = of_last.lo > tile || of_first.hi < tile + BLOCK_KV ||
                                 tile < j_begin || j_end < tile + BLOCK_KV;
-#pragma unroll
+#pragma unroll UNROLL
         for (int r = 0; r < ROWS; ++r)
-#pragma unroll
+#pragma unroll UNROLL
             for (int c = 0; c < COLS; ++c)
                 p_tile[(tk + c * THREADS_KV) * Q_STRIDE + tq + r * THREADS_Q] = score[r][c] * scale;
         /* Rolled, on this item's own elements in local memory: all features inlined for every
@@ -150,10 +155,10 @@ flash(ATTENTION_BUFFERS, const struct mha_kernel_args a) {
                 r.keys.hi = min(r.keys.hi, j_end);
                 *p = apply_masks(&a, &r, bias, mask, tile + column, apply_softcap(&a, *p));
             }
-#pragma unroll
+#pragma unroll UNROLL
         for (int r = 0; r < ROWS; ++r) {
             real most = NEG_INF;
-#pragma unroll
+#pragma unroll UNROLL
             for (int c = 0; c < COLS; ++c) {
                 score[r][c] = p_tile[(tk + c * THREADS_KV) * Q_STRIDE + tq + r * THREADS_Q];
                 most = fmax(most, score[r][c]);
@@ -162,7 +167,7 @@ flash(ATTENTION_BUFFERS, const struct mha_kernel_args a) {
         }
         barrier(CLK_LOCAL_MEM_FENCE); /* partial maxima are complete */
         real correction[ROWS];
-#pragma unroll
+#pragma unroll UNROLL
         for (int r = 0; r < ROWS; ++r) {
             local const real *row = partial + (tq + r * THREADS_Q) * THREADS_KV;
             real most = row_max[r];
@@ -172,13 +177,13 @@ flash(ATTENTION_BUFFERS, const struct mha_kernel_args a) {
             correction[r] = exp(row_max[r] - base);
             row_max[r] = most;
             row_sum[r] *= correction[r];
-#pragma unroll
+#pragma unroll UNROLL
             for (int c = 0; c < COLS; ++c) {
                 const real p = exp(score[r][c] - base);
                 row_sum[r] += p;
                 p_tile[(tk + c * THREADS_KV) * Q_STRIDE + tq + r * THREADS_Q] = p;
             }
-#pragma unroll
+#pragma unroll UNROLL
             for (int d = 0; d < DIMS; ++d)
                 acc[r][d] *= correction[r];
         }
@@ -199,13 +204,13 @@ flash(ATTENTION_BUFFERS, const struct mha_kernel_args a) {
             parity = 1 - parity;
             for (int j = 0; j < SLICE; ++j) {
                 real x[ROWS];
-#pragma unroll
+#pragma unroll UNROLL
                 for (int r = 0; r < ROWS; ++r)
                     x[r] = p_tile[(first + j) * Q_STRIDE + tq + r * THREADS_Q];
-#pragma unroll
+#pragma unroll UNROLL
                 for (int d = 0; d < DIMS; ++d) {
                     const real y = stage[j * DV + tk + d * THREADS_KV];
-#pragma unroll
+#pragma unroll UNROLL
                     for (int r = 0; r < ROWS; ++r)
                         if (!select_keys || x[r] != 0)
                             acc[r][d] += x[r] * y;
@@ -215,11 +220,11 @@ flash(ATTENTION_BUFFERS, const struct mha_kernel_args a) {
     }
 
     barrier(CLK_LOCAL_MEM_FENCE); /* all have read the partial maxima */
-#pragma unroll
+#pragma unroll UNROLL
     for (int r = 0; r < ROWS; ++r)
         partial[(tq + r * THREADS_Q) * THREADS_KV + tk] = row_sum[r];
     barrier(CLK_LOCAL_MEM_FENCE); /* partial sums are complete */
-#pragma unroll
+#pragma unroll UNROLL
     for (int r = 0; r < ROWS; ++r) {
         const int i = i_begin + tq + r * THREADS_Q;
         if (i > i_last)
@@ -241,7 +246,7 @@ flash(ATTENTION_BUFFERS, const struct mha_kernel_args a) {
             scratch[a.scratch_lse_offset + split * a.split_rows + index] = row_lse;
         else if (tk == 0 && (a.flags & FLAG_LSE))
             lse[a.lse_offset + index] = (float)row_lse;
-#pragma unroll
+#pragma unroll UNROLL
         for (int d = 0; d < DIMS; ++d) {
             const int dim = tk + d * THREADS_KV;
             if (dim >= a.head_dim_v)

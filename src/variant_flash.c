@@ -75,6 +75,7 @@ static void heuristic(const struct problem *p, const struct device_caps *caps, s
     for (size_t i = 0; i < count; ++i) {
         *t = (struct tuning){{0}};
         t->value[VEC] = 4;
+        t->value[UNROLL] = caps->is_cpu ? 1 : 64;
         t->value[BLOCK_Q] = tiles[i].block_q;
         t->value[BLOCK_KV] = tiles[i].block_kv;
         t->value[THREADS_Q] = tiles[i].threads_q;
@@ -121,7 +122,7 @@ static bool launch_split(const struct problem *plan, const struct problem *call,
 }
 
 #define FLASH_TUNABLES                                                                             \
-    {VEC, true, {4}}, {BLOCK_Q, true, {4, 8, 16, 32, 64, 128}},                                    \
+    {VEC, true, {4}}, {UNROLL, true, {1, 64}}, {BLOCK_Q, true, {4, 8, 16, 32, 64, 128}},           \
         {BLOCK_KV, true, {16, 32, 64, 128}}, {THREADS_Q, true, {4, 8, 16, 32}}, {                  \
         THREADS_KV, true, {                                                                        \
             8, 16, 32                                                                              \

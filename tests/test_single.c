@@ -1,5 +1,5 @@
 /* Every variant, storage type and feature, one feature at a time, and every layout. */
-#include "features.h"
+#include "feature_table.h"
 #include "harness.h"
 
 #include <criterion/criterion.h>

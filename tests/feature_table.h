@@ -1,6 +1,6 @@
 /* The features of the interface, each as the members it sets in a test case. */
-#ifndef TESTS_FEATURES_H
-#define TESTS_FEATURES_H
+#ifndef TESTS_FEATURE_TABLE_H
+#define TESTS_FEATURE_TABLE_H
 
 #include "cases.h"
 

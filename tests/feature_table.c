@@ -1,5 +1,5 @@
 /* A table: what each feature sets in a test case. */
-#include "features.h"
+#include "feature_table.h"
 
 #include <string.h>
 
