@@ -2,10 +2,12 @@
 #include "harness.h"
 
 #include <criterion/criterion.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 const char *harness_variant_title(size_t index) {
     return index ? mha_variant_name(index - 1) : "auto";
@@ -52,6 +54,33 @@ void harness_release_plans(void) {
         mha_plan_destroy(&plans[n].plan);
 }
 
+/* ---- Crashes ------------------------------------------------------------------------------- */
+
+/* A case that takes this long hangs. */
+#define CASE_SECONDS 300
+
+static const char *running = "";
+
+static void report_crash(int number) {
+    static const char text[] = "\nFAILED by a signal or by taking too long: ";
+    if (write(STDERR_FILENO, text, sizeof(text) - 1) < 0 ||
+        write(STDERR_FILENO, running, strlen(running)) < 0 || write(STDERR_FILENO, "\n", 1) < 0)
+        _exit(1);
+    signal(number, SIG_DFL);
+    raise(number);
+}
+
+/* Says which case it was when a crash or a hang ends the process. */
+static void watch(const char *name) {
+    running = name;
+    signal(SIGALRM, report_crash);
+    signal(SIGSEGV, report_crash);
+    signal(SIGBUS, report_crash);
+    signal(SIGFPE, report_crash);
+    signal(SIGABRT, report_crash);
+    alarm(CASE_SECONDS);
+}
+
 /* ---- Tally --------------------------------------------------------------------------------- */
 
 static bool is_wanted(const char *name) {
@@ -66,7 +95,7 @@ static void note_reason(struct tally *tally, const char *text) {
     if (n == (int)(sizeof(tally->reasons) / sizeof(*tally->reasons)))
         return;
     if (n == tally->reason_count) {
-        snprintf(tally->reasons[n].text, sizeof(tally->reasons[n].text), "%s", text);
+        snprintf(tally->reasons[n].text, sizeof(tally->reasons[n].text), "%.199s", text);
         ++tally->reason_count;
     }
     ++tally->reasons[n].count;
@@ -147,6 +176,7 @@ void harness_run(const struct test_device *device, const struct test_case *test,
     mha_error error;
     if (getenv("MHA_TEST_VERBOSE"))
         fprintf(stderr, "%s ... ", test->name);
+    watch(test->name);
     case_init(&data, test);
     if (mha_attention_supported(device->engine, &data.desc, &error)) {
         if (may_refuse(device, test, &data.desc, &error, failure)) {
@@ -157,6 +187,7 @@ void harness_run(const struct test_device *device, const struct test_case *test,
         run_plan(device, &data, failure);
     }
     case_release(&data);
+    alarm(0);
     if (failure[0]) {
         outcome = "failed";
         report_failure(device, tally, test, failure);

@@ -62,9 +62,9 @@ static bool is_masked(const struct reference_input *in, const struct reference_s
     const int64_t aligned = i + s->position;
     if (in->flags & MHA_CAUSAL && j > aligned)
         return true;
-    if (in->flags & MHA_WINDOW && in->window_left >= 0 && j < aligned - in->window_left)
+    if (in->flags & MHA_WINDOW && in->window_left >= 0 && aligned - j > in->window_left)
         return true;
-    if (in->flags & MHA_WINDOW && in->window_right >= 0 && j > aligned + in->window_right)
+    if (in->flags & MHA_WINDOW && in->window_right >= 0 && j - aligned > in->window_right)
         return true;
     if (in->flags & MHA_MASK && score_element(&in->mask, b, h, i, j) == 0)
         return true;
