@@ -165,8 +165,8 @@ void case_get_desc(const struct test_case *t, mha_attention_desc *desc) {
     desc->variant = t->variant;
 }
 
-/* Cumulative lengths: the first entry has the longest sequence, entry `empty` none at all. Two
- * tokens stay behind the last sequence: nothing may be written there. */
+/* Cumulative lengths: the first entry has the longest sequence, entry `empty` none at all. Where
+ * there is room, two tokens stay behind the last sequence: nothing may be written there. */
 static int64_t fill_cu_seqlens(const struct test_view *view, int64_t batch, int64_t longest,
                                int64_t empty, uint64_t seed) {
     struct random random = {seed};
@@ -179,7 +179,7 @@ static int64_t fill_cu_seqlens(const struct test_view *view, int64_t batch, int6
         total += length;
         view_put(view, 0, 0, 0, b + 1, (double)total);
     }
-    return total + 2;
+    return total + 2 < batch * longest ? total + 2 : batch * longest;
 }
 
 static void make_lengths(struct case_data *data) {
