@@ -46,6 +46,8 @@ static int64_t count_pairs(const struct problem *p) {
 static int64_t chunk_pairs(const struct problem *plan, const struct device_caps *caps) {
     const int64_t pairs = count_pairs(plan);
     const size_t bytes = pair_bytes(plan);
+    if (pairs == 0)
+        return 1; /* a plan for no batch is still warmed up */
     if (!needs_scratch(plan) || !bytes)
         return pairs < INT32_MAX ? pairs : INT32_MAX;
     size_t limit = PREFERRED_BYTES;
@@ -75,7 +77,7 @@ static bool launch(const struct problem *plan, const struct problem *call,
                    const struct device_caps *caps, const struct tuning *t, int64_t index,
                    struct launch *launch, struct mha_kernel_args *args) {
     const int64_t most = chunk_pairs(plan, caps), pairs = count_pairs(call);
-    const int64_t first = most ? index / STAGES * most : 0;
+    const int64_t first = index / STAGES * most;
     const int64_t count = pairs - first < most ? pairs - first : most;
     const int64_t rows = count * call->seqlen_q;
     const int64_t q_tiles = count * tiles(call->seqlen_q, t->value[BLOCK_Q]);
