@@ -341,4 +341,10 @@ void case_release_buffers(struct case_data *data) {
             clReleaseMemObject(data->buffers[n].mem);
             data->buffers[n].mem = NULL;
         }
+    if (data->workspace.buffer) { /* the last one added; another plan may need another size */
+        free(data->workspace.buffer->image);
+        free(data->workspace.buffer->values);
+        data->workspace.buffer = NULL;
+        --data->buffer_count;
+    }
 }
