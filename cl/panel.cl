@@ -26,9 +26,9 @@
 /* Local memory, carved up; strides in reals. Mirrored by local_bytes() in variant_panel.c. */
 struct panel_memory {
     local real *q;   /* [panels][d_qk][LANES] */
-    local real *k;   /* [BLOCK_KV + MICRO_KV][d_qk] */
+    local real *k;   /* [BLOCK_KV, rounded up to MICRO_KV][d_qk] */
     local real *v;   /* [BLOCK_KV][d_v] */
-    local real *s;   /* [BLOCK_KV + MICRO_KV][LANES] */
+    local real *s;   /* [BLOCK_KV, rounded up to MICRO_KV][LANES] */
     local real *acc; /* [panels][d_v][LANES] */
     local real *max; /* [panels][LANES] */
     local real *sum; /* [panels][LANES] */
@@ -41,7 +41,7 @@ static inline int round_up(int x, int step) {
 
 static inline struct panel_memory carve(local realv *memory, const struct mha_kernel_args *a) {
     struct panel_memory m;
-    const int rows = round_up(a->block_kv, MICRO_KV) + MICRO_KV;
+    const int rows = round_up(a->block_kv, MICRO_KV);
     m.d_qk = round_up(a->head_dim_qk, VEC);
     m.d_v = round_up(a->head_dim_v, max(VEC, MICRO_D));
     m.q = (local real *)memory;

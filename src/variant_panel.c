@@ -17,7 +17,7 @@ static int clamp(int x, int low, int high) {
 static size_t local_bytes(const struct problem *p, const struct tuning *t) {
     const int *v = t->value;
     const size_t lanes = (size_t)(v[VEC] * v[LANE_VECTORS]);
-    const size_t rows = (size_t)(round_up(v[BLOCK_KV], v[MICRO_KV]) + v[MICRO_KV]);
+    const size_t rows = (size_t)round_up(v[BLOCK_KV], v[MICRO_KV]);
     const size_t d_qk = (size_t)round_up(p->head_dim_qk, v[VEC]);
     const size_t d_v = (size_t)round_up(p->head_dim_v, v[VEC] > v[MICRO_D] ? v[VEC] : v[MICRO_D]);
     const size_t queries = (size_t)v[BLOCK_Q];
@@ -57,7 +57,7 @@ static void choose_blocks(const struct problem *p, const struct device_caps *cap
         const bool is_large = local_bytes(p, t) > caps->local_bytes;
         if ((is_idle || is_large) && most_q > 2 * lanes && (most_q >= most_kv / 2 || !is_large))
             most_q = most_q * 2 / 3;
-        else if (is_large && most_kv > 16)
+        else if (is_large && most_kv > 4)
             most_kv = most_kv * 2 / 3;
         else if (is_large && most_q > lanes)
             most_q = lanes;
