@@ -24,7 +24,7 @@
 #define MHA_CL_H
 
 #ifndef CL_TARGET_OPENCL_VERSION
-#define CL_TARGET_OPENCL_VERSION 120
+#define CL_TARGET_OPENCL_VERSION 300 /* what CL/cl.h declares; the library itself needs 1.2 */
 #endif
 #ifdef __APPLE__
 #include <OpenCL/opencl.h>
@@ -47,8 +47,18 @@
 #define MHA_API
 #endif
 
+/* A versioned struct with its defaults: all zero but struct_size. */
 #ifdef __cplusplus
+template <class T> inline T mha_init() {
+    T value = T();
+    value.struct_size = sizeof(T);
+    return value;
+}
+#define MHA_INIT(type) mha_init<type>()
 extern "C" {
+#else
+#define MHA_INIT(type)                                                                             \
+    { .struct_size = sizeof(type) }
 #endif
 
 /* ---- Status ------------------------------------------------------------------------------- */
@@ -57,8 +67,7 @@ typedef enum mha_status {
     MHA_SUCCESS = 0,
     MHA_ERR_NULL = -1,         /* a required pointer or handle is NULL */
     MHA_ERR_STRUCT_SIZE = -2,  /* struct_size is zero, too small, or not of this struct */
-    MHA_ERR_FLAGS = -3,        /* unknown bit, bits that exclude each other, or a field set whose
-                                  bit is off */
+    MHA_ERR_FLAGS = -3,        /* unknown bit, or a field set whose bit is off */
     MHA_ERR_DTYPE = -4,        /* not an mha_dtype, or not one this tensor may have */
     MHA_ERR_SHAPE = -5,        /* a size below its minimum, or kv_heads does not divide q_heads */
     MHA_ERR_OVERFLOW = -6,     /* sizes or strides whose product leaves 64 bits, or size_t */
@@ -67,7 +76,7 @@ typedef enum mha_status {
     MHA_ERR_LIMIT = -9,        /* actual sizes exceed the maxima the plan was made for */
     MHA_ERR_MISALIGNED = -10,  /* an offset that is not a multiple of the element's size */
     MHA_ERR_BUFFER_SIZE = -11, /* a tensor reaches beyond the end of its buffer */
-    MHA_ERR_WORKSPACE = -12,   /* workspace missing, too small, or over workspace_limit_bytes */
+    MHA_ERR_WORKSPACE = -12,   /* workspace missing or too small */
     MHA_ERR_ALIAS = -13,       /* an output overlaps an input, another output or the workspace */
     MHA_ERR_CONTEXT = -14,     /* an OpenCL object of another context, or not a valid object */
     MHA_ERR_QUEUE = -15,       /* the queue's device or context is not the engine's */
@@ -112,11 +121,13 @@ typedef enum mha_log_level {
  * or more lines and lives only during the call. It must not call the library. */
 typedef void (*mha_log_fn)(void *user, mha_log_level level, const char *message);
 
-/* Host memory. `allocate` returns NULL on failure, else memory aligned for any object. */
+/* Host memory. The callbacks must not call the library. `allocate` returns NULL on failure, else
+ * memory aligned for any object. */
 typedef void *(*mha_allocate_fn)(void *user, size_t bytes);
 typedef void (*mha_release_fn)(void *user, void *memory);
 
-/* Program cache. `key` is 64 hexadecimal digits. load: copies at most `bytes` bytes of the entry to
+/* Program cache. The callbacks must not call the library, and may be called from any thread that
+ * makes a plan. `key` is 64 hexadecimal digits. load: copies at most `bytes` bytes of the entry to
  * `data` and returns the entry's full size, 0 if there is none (data may be NULL when bytes is 0).
  * store: keeps a copy. Contents are checked when loaded; a bad entry is rebuilt. */
 typedef size_t (*mha_cache_load_fn)(void *user, const char *key, void *data, size_t bytes);
@@ -139,12 +150,12 @@ typedef struct mha_engine_desc {
     mha_cache_store_fn cache_store;
     void *cache_user;
     const char *cache_dir;  /* folder for program binaries; NULL: $XDG_CACHE_HOME/mha-cl or
-                               $HOME/.cache/mha-cl. It must be the user's own, mode 0700. */
+                               $HOME/.cache/mha-cl. It must be the user's own, and nobody else may
+                               write it. */
     const char *kernel_dir; /* development: read the .cl files from here instead of the built-in */
 } mha_engine_desc;
 
-#define MHA_ENGINE_DESC_INIT                                                                       \
-    { .struct_size = sizeof(mha_engine_desc) }
+#define MHA_ENGINE_DESC_INIT MHA_INIT(mha_engine_desc)
 
 /* *engine is NULL on failure. */
 MHA_API mha_status mha_engine_create(const mha_engine_desc *desc, mha_engine **engine,
@@ -163,7 +174,9 @@ typedef struct mha_engine_info {
     uint64_t programs_loaded;   /* from the program cache */
 } mha_engine_info;
 
-/* Fills the first info->struct_size bytes of *info. */
+#define MHA_ENGINE_INFO_INIT MHA_INIT(mha_engine_info)
+
+/* Fills the info->struct_size bytes of *info, zero where the library knows less. */
 MHA_API mha_status mha_engine_get_info(const mha_engine *engine, mha_engine_info *info,
                                        mha_error *error);
 
@@ -235,8 +248,7 @@ typedef struct mha_attention_desc {
     const char *variant; /* NULL: selection chooses; else a name mha_variant_name() gives */
 } mha_attention_desc;
 
-#define MHA_ATTENTION_DESC_INIT                                                                    \
-    { .struct_size = sizeof(mha_attention_desc) }
+#define MHA_ATTENTION_DESC_INIT MHA_INIT(mha_attention_desc)
 
 /* Name of variant `index`, NULL beyond the last. Static storage. */
 MHA_API const char *mha_variant_name(size_t index);
@@ -274,7 +286,9 @@ typedef struct mha_plan_info {
     double bytes;         /* q, k, v and o, read or written once */
 } mha_plan_info;
 
-/* Fills the first info->struct_size bytes of *info. */
+#define MHA_PLAN_INFO_INIT MHA_INIT(mha_plan_info)
+
+/* Fills the info->struct_size bytes of *info, zero where the library knows less. */
 MHA_API mha_status mha_plan_get_info(const mha_plan *plan, mha_plan_info *info, mha_error *error);
 
 /* ---- Arguments of a call ------------------------------------------------------------------- */
@@ -283,7 +297,10 @@ MHA_API mha_status mha_plan_get_info(const mha_plan *plan, mha_plan_info *info, 
 typedef enum mha_memory_kind { MHA_BUFFER = 0 } mha_memory_kind;
 typedef struct mha_memory {
     mha_memory_kind kind;
-    cl_mem buffer;       /* a buffer or sub-buffer of the engine's context */
+    union {
+        cl_mem buffer; /* a buffer or sub-buffer of the engine's context */
+        void *pointer; /* reserved for shared virtual memory */
+    };
     size_t offset_bytes; /* any multiple of the element's size */
 } mha_memory;
 
@@ -324,11 +341,10 @@ typedef struct mha_attention_args {
                               [seqlen_kv]; ragged [q_heads][total_q][seqlen_kv] */
     mha_memory workspace;  /* mha_plan_info.workspace_bytes; may be NULL where that is 0 */
     cl_event *first_event; /* optional: the event of the call's first kernel, for
-                              mha_profile_span(); the caller's to release */
+                              mha_profile_span(); the caller's to release. NULL on failure */
 } mha_attention_args;
 
-#define MHA_ATTENTION_ARGS_INIT                                                                    \
-    { .struct_size = sizeof(mha_attention_args) }
+#define MHA_ATTENTION_ARGS_INIT MHA_INIT(mha_attention_args)
 
 /* Contiguous [batch][heads][tokens][head_dim]. */
 MHA_API mha_tensor mha_tensor_bhnd(cl_mem buffer, size_t offset_bytes, int64_t heads,

@@ -3,15 +3,22 @@
 
 #include <string.h>
 
+/* Of version 0.1: what every caller has. Never to change. */
+#define FIRST_ARGS_BYTES (offsetof(mha_attention_args, first_event) + sizeof(cl_event *))
+
+struct axis {
+    int64_t count, stride;
+    const char *name;
+};
+
 /* A part of a buffer that the call reads or writes, in bytes of the root buffer. */
 struct region {
     const char *name;
     cl_mem root;
     uint64_t begin, end; /* empty where equal */
     bool is_output;
-    const mha_tensor *tensor; /* NULL: contiguous */
-    int64_t heads, dim;       /* of the tensor */
-    size_t element_bytes;
+    struct axis axes[3]; /* of q, k, v and o, in bytes; the others are contiguous: row_bytes 0 */
+    int64_t row_bytes;
 };
 
 struct regions {
@@ -78,6 +85,8 @@ static mha_status add_region(const struct mha_plan *plan, const char *name,
                         memory->offset_bytes, element_bytes);
     cl_context context = NULL;
     cl_mem parent = NULL;
+    cl_mem_object_type type = 0;
+    cl_mem_flags flags = 0;
     size_t size = 0, origin = 0;
     cl_int code;
     if ((code =
@@ -87,12 +96,20 @@ static mha_status add_region(const struct mha_plan *plan, const char *name,
     if (context != plan->engine->context)
         return mha_fail(error, MHA_ERR_CONTEXT, "%s.buffer is of another context than the engine",
                         name);
-    if ((code = clGetMemObjectInfo(memory->buffer, CL_MEM_SIZE, sizeof(size), &size, NULL)) ||
+    if ((code = clGetMemObjectInfo(memory->buffer, CL_MEM_TYPE, sizeof(type), &type, NULL)) ||
+        (code = clGetMemObjectInfo(memory->buffer, CL_MEM_FLAGS, sizeof(flags), &flags, NULL)) ||
+        (code = clGetMemObjectInfo(memory->buffer, CL_MEM_SIZE, sizeof(size), &size, NULL)) ||
         (code = clGetMemObjectInfo(memory->buffer, CL_MEM_ASSOCIATED_MEMOBJECT, sizeof(parent),
                                    &parent, NULL)) ||
         (parent &&
          (code = clGetMemObjectInfo(memory->buffer, CL_MEM_OFFSET, sizeof(origin), &origin, NULL))))
         return mha_fail_cl(error, code, "clGetMemObjectInfo");
+    if (type != CL_MEM_OBJECT_BUFFER)
+        return mha_fail(error, MHA_ERR_CONTEXT, "%s.buffer is an image or pipe (type 0x%x)", name,
+                        (unsigned)type);
+    if (flags & (is_output ? CL_MEM_READ_ONLY : CL_MEM_WRITE_ONLY))
+        return mha_fail(error, MHA_ERR_CONTEXT, "%s.buffer is %s for the device", name,
+                        is_output ? "CL_MEM_READ_ONLY" : "CL_MEM_WRITE_ONLY");
     int64_t bytes;
     if (!mha_add_product(&bytes, 0, elements, (int64_t)element_bytes) ||
         memory->offset_bytes > size || (uint64_t)bytes > size - memory->offset_bytes)
@@ -107,15 +124,9 @@ static mha_status add_region(const struct mha_plan *plan, const char *name,
         .begin = origin + memory->offset_bytes,
         .end = origin + memory->offset_bytes + (uint64_t)bytes,
         .is_output = is_output,
-        .element_bytes = element_bytes,
     };
     return MHA_SUCCESS;
 }
-
-struct axis {
-    int64_t count, stride;
-    const char *name;
-};
 
 /* Elements from the first to the last, `dim` of them in each row; 0 where an axis is empty. */
 static mha_status get_extent(const char *tensor, const struct axis *axes, int axis_count,
@@ -172,6 +183,7 @@ static mha_status add_tensor(const struct mha_plan *plan, const char *name,
         {heads, tensor->stride_head, "head"},
         {tokens, tensor->stride_token, "token"},
     };
+    const int count = regions->count;
     int64_t extent, offset = 0;
     mha_status status;
     if (is_ragged && tensor->stride_batch)
@@ -183,11 +195,14 @@ static mha_status add_tensor(const struct mha_plan *plan, const char *name,
              add_region(plan, name, &tensor->memory, extent, mha_dtype_bytes(plan->problem.dtype),
                         is_output, regions, &offset, error)))
         return status;
-    if (regions->count) {
-        struct region *region = &regions->list[regions->count - 1];
-        region->tensor = tensor;
-        region->heads = heads;
-        region->dim = dim;
+    if (regions->count > count) {
+        struct region *region = &regions->list[count];
+        const int64_t bytes = (int64_t)mha_dtype_bytes(plan->problem.dtype);
+        region->row_bytes = dim * bytes;
+        /* An axis of one element has no stride to speak of: the caller's may be anything. */
+        for (int i = 0; i < 3; ++i)
+            if (axes[i].count > 1)
+                region->axes[i] = (struct axis){axes[i].count, axes[i].stride * bytes, NULL};
     }
     *args = (struct mha_tensor_args){offset, tensor->stride_batch, tensor->stride_head,
                                      tensor->stride_token};
@@ -215,25 +230,33 @@ static mha_status add_score_tensor(const struct mha_plan *plan, const char *name
     return MHA_SUCCESS;
 }
 
-/* Two tensors of equal strides may share a buffer row by row, as in packed q, k, v: disjoint where
- * within a token's stride their columns are. */
-static bool are_columns_disjoint(const struct region *a, const struct region *b) {
-    if (!a->tensor || !b->tensor || a->element_bytes != b->element_bytes ||
-        a->tensor->stride_token != b->tensor->stride_token ||
-        a->tensor->stride_batch != b->tensor->stride_batch)
+/* Bytes that a tensor reaches within one step of `step` bytes: axes that move by whole steps do
+ * not count. */
+static int64_t reach_within(const struct region *r, int64_t step) {
+    int64_t reach = r->row_bytes;
+    for (int i = 0; i < 3; ++i)
+        if (r->axes[i].count > 1 && r->axes[i].stride % step)
+            reach += (r->axes[i].count - 1) * r->axes[i].stride;
+    return reach;
+}
+
+/* Two tensors may lie interleaved in one buffer, as packed q, k and v do. They are disjoint if for
+ * some stride of either both stay within their own part of each step. */
+static bool are_interleaved(const struct region *a, const struct region *b) {
+    if (!a->row_bytes || !b->row_bytes)
         return false;
-    const int64_t step = a->tensor->stride_token * (int64_t)a->element_bytes;
-    const int64_t batch_step = a->tensor->stride_batch * (int64_t)a->element_bytes;
-    const int64_t a_span =
-        ((a->heads - 1) * a->tensor->stride_head + a->dim) * (int64_t)a->element_bytes;
-    const int64_t b_span =
-        ((b->heads - 1) * b->tensor->stride_head + b->dim) * (int64_t)b->element_bytes;
-    if (step <= 0 || batch_step % step || a_span > step || b_span > step)
-        return false;
-    const int64_t distance =
-        (int64_t)((b->begin % (uint64_t)step + (uint64_t)step - a->begin % (uint64_t)step) %
-                  (uint64_t)step);
-    return distance >= a_span && distance + b_span <= step;
+    for (int i = 0; i < 6; ++i) {
+        const int64_t step = i < 3 ? a->axes[i].stride : b->axes[i - 3].stride;
+        if (step <= 0)
+            continue;
+        const int64_t a_reach = reach_within(a, step), b_reach = reach_within(b, step);
+        const int64_t distance =
+            (int64_t)((b->begin % (uint64_t)step + (uint64_t)step - a->begin % (uint64_t)step) %
+                      (uint64_t)step);
+        if (a_reach <= distance && b_reach <= step - distance)
+            return true;
+    }
+    return false;
 }
 
 static mha_status check_aliases(const struct regions *regions, mha_error *error) {
@@ -241,7 +264,7 @@ static mha_status check_aliases(const struct regions *regions, mha_error *error)
         for (int j = 0; j < regions->count; ++j) {
             const struct region *out = &regions->list[i], *other = &regions->list[j];
             if (i == j || !out->is_output || out->root != other->root || out->begin >= other->end ||
-                other->begin >= out->end || are_columns_disjoint(out, other))
+                other->begin >= out->end || are_interleaved(out, other))
                 continue;
             return mha_fail(
                 error, MHA_ERR_ALIAS, "%s (bytes %llu to %llu) overlaps %s (bytes %llu to %llu)",
@@ -392,7 +415,8 @@ mha_status mha_call_init(const struct mha_plan *plan, const mha_attention_args *
     mha_status status;
     if (!args)
         return mha_fail(error, MHA_ERR_NULL, "args is NULL");
-    if ((status = mha_read_struct(&a, sizeof(a), args, "mha_attention_args", error)) ||
+    if ((status =
+             mha_read_struct(&a, sizeof(a), FIRST_ARGS_BYTES, args, "mha_attention_args", error)) ||
         (status = check_sizes(&plan->problem, &a, error)) ||
         (status = check_unused(&plan->problem, &a, error)))
         return status;

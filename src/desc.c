@@ -3,10 +3,15 @@
 
 #include "../cl/arguments.h"
 
+#include <float.h>
 #include <math.h>
+#include <stddef.h>
 #include <string.h>
 
 #define ALL_FLAGS ((MHA_BATCH_INVARIANT << 1) - 1)
+
+/* Of version 0.1: what every caller has. Never to change. */
+#define FIRST_DESC_BYTES (offsetof(mha_attention_desc, variant) + sizeof(char *))
 
 size_t mha_dtype_bytes(mha_dtype dtype) {
     static const size_t bytes[] = {[MHA_F32] = 4, [MHA_F16] = 2, [MHA_BF16] = 2, [MHA_F64] = 8};
@@ -17,15 +22,16 @@ size_t mha_real_bytes(mha_dtype dtype) {
     return dtype == MHA_F64 ? 8 : 4;
 }
 
-mha_status mha_read_struct(void *dst, size_t dst_bytes, const void *src, const char *what,
-                           mha_error *error) {
+mha_status mha_read_struct(void *dst, size_t dst_bytes, size_t least_bytes, const void *src,
+                           const char *what, mha_error *error) {
     size_t struct_size;
     memcpy(&struct_size, src, sizeof(struct_size));
     /* Nobody's struct is a megabyte: an uninitialised size is no reason to read that far. */
-    if (struct_size < 2 * sizeof(size_t) || struct_size > 1 << 20)
+    if (struct_size < least_bytes || struct_size > 1 << 20)
         return mha_fail(error, MHA_ERR_STRUCT_SIZE,
-                        "%s.struct_size is %zu; initialise it with its _INIT macro", what,
-                        struct_size);
+                        "%s.struct_size is %zu, not %zu or a little more: initialise it with its "
+                        "_INIT macro",
+                        what, struct_size, least_bytes);
     const char *bytes = src;
     for (size_t i = dst_bytes; i < struct_size; ++i)
         if (bytes[i])
@@ -122,10 +128,17 @@ static mha_status check_values(const mha_attention_desc *d, mha_error *error) {
     if ((unsigned)d->bias_dtype > MHA_F64 || (d->bias_dtype == MHA_F64 && d->dtype != MHA_F64))
         return mha_fail(error, MHA_ERR_DTYPE, "bias_dtype %d does not go with dtype %d",
                         (int)d->bias_dtype, (int)d->dtype);
-    if ((d->flags & MHA_SCALE) && !isfinite(d->scale))
-        return mha_fail(error, MHA_ERR_VALUE, "scale %g is not finite", d->scale);
-    if ((d->flags & MHA_SOFTCAP) && !(isfinite(d->softcap) && d->softcap > 0))
-        return mha_fail(error, MHA_ERR_VALUE, "softcap %g is not finite and positive", d->softcap);
+    /* As the kernels will see them; some devices flush what is below the smallest normal. */
+    const bool is_double = d->dtype == MHA_F64;
+    const double scale = is_double ? d->scale : (double)(float)d->scale;
+    const double softcap = is_double ? d->softcap : (double)(float)d->softcap;
+    if ((d->flags & MHA_SCALE) && !isfinite(scale))
+        return mha_fail(error, MHA_ERR_VALUE, "scale %g is not finite in %s", d->scale,
+                        is_double ? "fp64" : "fp32");
+    if ((d->flags & MHA_SOFTCAP) &&
+        !(isfinite(softcap) && softcap >= (is_double ? DBL_MIN : (double)FLT_MIN)))
+        return mha_fail(error, MHA_ERR_VALUE, "softcap %g is not finite and positive in %s",
+                        d->softcap, is_double ? "fp64" : "fp32");
     if (d->window_left < -1 || d->window_right < -1)
         return mha_fail(error, MHA_ERR_VALUE,
                         "window_left %lld, window_right %lld: neither may be below -1",
@@ -141,9 +154,24 @@ static mha_status check_values(const mha_attention_desc *d, mha_error *error) {
     return MHA_SUCCESS;
 }
 
-/* A wider window than any sequence is no bound at all. */
+/* No query, aligned, is further than this from a key: a wider window is no bound at all. */
 static int32_t window_bound(int64_t window) {
-    return window > MHA_MAX_POSITION ? -1 : (int32_t)window;
+    return window > 2 * MHA_MAX_POSITION ? -1 : (int32_t)window;
+}
+
+mha_status mha_write_struct(void *dst, const void *src, size_t src_bytes, size_t least_bytes,
+                            const char *what, mha_error *error) {
+    size_t struct_size;
+    memcpy(&struct_size, dst, sizeof(struct_size));
+    if (struct_size < least_bytes || struct_size > 1 << 20)
+        return mha_fail(error, MHA_ERR_STRUCT_SIZE,
+                        "%s.struct_size is %zu, not %zu or a little more: initialise it with its "
+                        "_INIT macro",
+                        what, struct_size, least_bytes);
+    memset(dst, 0, struct_size);
+    memcpy(dst, src, struct_size < src_bytes ? struct_size : src_bytes);
+    memcpy(dst, &struct_size, sizeof(struct_size));
+    return mha_succeed(error);
 }
 
 mha_status mha_problem_init(struct problem *problem, const mha_attention_desc *desc,
@@ -152,7 +180,8 @@ mha_status mha_problem_init(struct problem *problem, const mha_attention_desc *d
     mha_status status;
     if (!desc)
         return mha_fail(error, MHA_ERR_NULL, "desc is NULL");
-    if ((status = mha_read_struct(&d, sizeof(d), desc, "mha_attention_desc", error)) ||
+    if ((status =
+             mha_read_struct(&d, sizeof(d), FIRST_DESC_BYTES, desc, "mha_attention_desc", error)) ||
         (status = check_values(&d, error)) || (status = check_flags(&d, error)) ||
         (status = check_sizes(&d, error)))
         return status;

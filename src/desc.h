@@ -27,10 +27,15 @@ mha_status mha_problem_init(struct problem *problem, const mha_attention_desc *d
 size_t mha_dtype_bytes(mha_dtype dtype);
 size_t mha_real_bytes(mha_dtype dtype); /* of what is accumulated in, and of scores */
 
-/* Copies a versioned struct: a shorter one leaves the tail of dst zero; a longer one must be zero
- * beyond dst. `what` names it in messages. */
-mha_status mha_read_struct(void *dst, size_t dst_bytes, const void *src, const char *what,
-                           mha_error *error);
+/* Copies a versioned struct of at least least_bytes, its size in version 0.1: a shorter one than
+ * dst leaves the tail of dst zero; a longer one must be zero beyond dst. `what` names it in
+ * messages. */
+mha_status mha_read_struct(void *dst, size_t dst_bytes, size_t least_bytes, const void *src,
+                           const char *what, mha_error *error);
+
+/* The way back: fills as much of dst as its struct_size allows, zero beyond src. */
+mha_status mha_write_struct(void *dst, const void *src, size_t src_bytes, size_t least_bytes,
+                            const char *what, mha_error *error);
 
 /* result = a + b * c in 64 bits; false on overflow. Operands must not be negative. */
 bool mha_add_product(int64_t *result, int64_t a, int64_t b, int64_t c);

@@ -3,6 +3,7 @@
 
 #include "../cl/arguments.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static mha_status check_device(const struct device_caps *caps, cl_bool is_available,
@@ -25,25 +26,91 @@ static mha_status check_device(const struct device_caps *caps, cl_bool is_availa
     return MHA_SUCCESS;
 }
 
-mha_status mha_device_query(cl_device_id device, struct device_caps *caps, mha_error *error) {
+/* A text of any length; NULL with *error filled on failure. */
+static char *get_text(cl_device_id device, cl_platform_id platform, cl_uint what,
+                      const struct allocator *allocator, mha_error *error) {
+    size_t bytes = 0;
+    cl_int code = platform ? clGetPlatformInfo(platform, what, 0, NULL, &bytes)
+                           : clGetDeviceInfo(device, what, 0, NULL, &bytes);
+    char *text = code ? NULL : mha_allocate_zeroed(allocator, bytes + 1);
+    if (text)
+        code = platform ? clGetPlatformInfo(platform, what, bytes, text, NULL)
+                        : clGetDeviceInfo(device, what, bytes, text, NULL);
+    if (code) {
+        mha_fail_cl(error, code, platform ? "clGetPlatformInfo" : "clGetDeviceInfo");
+        mha_release(allocator, text);
+        return NULL;
+    }
+    if (!text)
+        mha_fail(error, MHA_ERR_HOST_MEMORY, "no memory for a device's description");
+    return text;
+}
+
+/* In the order of the identity. */
+enum text {
+    PLATFORM_NAME,
+    PLATFORM_VERSION,
+    DEVICE_VENDOR,
+    DEVICE_NAME,
+    DEVICE_VERSION,
+    DRIVER_VERSION,
+    IDENTITY_TEXTS,
+    DEVICE_PROFILE = IDENTITY_TEXTS,
+    DEVICE_EXTENSIONS,
+    TEXT_COUNT
+};
+
+static bool get_texts(cl_device_id device, cl_platform_id platform,
+                      const struct allocator *allocator, char *texts[TEXT_COUNT],
+                      mha_error *error) {
+    static const cl_uint what[TEXT_COUNT] = {
+        [PLATFORM_NAME] = CL_PLATFORM_NAME,   [PLATFORM_VERSION] = CL_PLATFORM_VERSION,
+        [DEVICE_VENDOR] = CL_DEVICE_VENDOR,   [DEVICE_NAME] = CL_DEVICE_NAME,
+        [DEVICE_VERSION] = CL_DEVICE_VERSION, [DRIVER_VERSION] = CL_DRIVER_VERSION,
+        [DEVICE_PROFILE] = CL_DEVICE_PROFILE, [DEVICE_EXTENSIONS] = CL_DEVICE_EXTENSIONS,
+    };
+    for (int i = 0; i < TEXT_COUNT; ++i) {
+        texts[i] =
+            get_text(device, i <= PLATFORM_VERSION ? platform : NULL, what[i], allocator, error);
+        if (!texts[i])
+            return false;
+    }
+    return true;
+}
+
+static char *join_identity(const struct allocator *allocator, char *const texts[TEXT_COUNT]) {
+    size_t bytes = 1;
+    for (int i = 0; i < IDENTITY_TEXTS; ++i)
+        bytes += strlen(texts[i]) + 1;
+    char *identity = mha_allocate(allocator, bytes);
+    if (!identity)
+        return NULL;
+    *identity = 0;
+    for (int i = 0; i < IDENTITY_TEXTS; ++i)
+        strcat(strcat(identity, texts[i]), "\n");
+    return identity;
+}
+
+mha_status mha_device_query(cl_device_id device, const struct allocator *allocator,
+                            struct device_caps *caps, char **identity, mha_error *error) {
     cl_device_type type = 0;
     cl_device_local_mem_type local_type = CL_GLOBAL;
     cl_device_fp_config fp = 0, fp64 = 0;
     cl_bool is_available = CL_FALSE, has_compiler = CL_FALSE;
     cl_platform_id platform = NULL;
     size_t work_items[16] = {0};
-    char extensions[8192] = "", profile[64] = "";
+    char *texts[TEXT_COUNT] = {NULL};
+    mha_error found = {.status = MHA_ERR_DEVICE};
+    mha_status status;
     *caps = (struct device_caps){0};
+    *identity = NULL;
     const struct {
         cl_device_info what;
         const char *name;
         size_t bytes;
         void *value;
-        bool may_be_cut; /* a text longer than its room is no failure */
     } facts[] = {
-#define FACT(what, value) {what, #what, sizeof(value), &(value), false}
-#define TEXT(what, value)                                                                          \
-    { what, #what, sizeof(value) - 1, value, true }
+#define FACT(what, value) {what, #what, sizeof(value), &(value)}
         FACT(CL_DEVICE_TYPE, type),
         FACT(CL_DEVICE_PLATFORM, platform),
         FACT(CL_DEVICE_AVAILABLE, is_available),
@@ -60,34 +127,40 @@ mha_status mha_device_query(cl_device_id device, struct device_caps *caps, mha_e
         FACT(CL_DEVICE_LOCAL_MEM_SIZE, caps->local_bytes),
         FACT(CL_DEVICE_LOCAL_MEM_TYPE, local_type),
         FACT(CL_DEVICE_MAX_MEM_ALLOC_SIZE, caps->max_alloc_bytes),
-        TEXT(CL_DEVICE_NAME, caps->name),
-        TEXT(CL_DEVICE_VENDOR, caps->vendor),
-        TEXT(CL_DEVICE_VERSION, caps->version),
-        TEXT(CL_DRIVER_VERSION, caps->driver),
-        TEXT(CL_DEVICE_PROFILE, profile),
-        TEXT(CL_DEVICE_EXTENSIONS, extensions),
 #undef FACT
-#undef TEXT
     };
     for (size_t i = 0; i < sizeof(facts) / sizeof(*facts); ++i) {
         const cl_int code =
             clGetDeviceInfo(device, facts[i].what, facts[i].bytes, facts[i].value, NULL);
-        if (code && !(facts[i].may_be_cut && code == CL_INVALID_VALUE))
+        if (code)
             return mha_fail_cl(error, code, facts[i].name);
     }
+    if (!get_texts(device, platform, allocator, texts, &found)) {
+        status = found.status;
+        if (error)
+            *error = found;
+        goto done;
+    }
+    snprintf(caps->name, sizeof(caps->name), "%s", texts[DEVICE_NAME]);
+    snprintf(caps->driver, sizeof(caps->driver), "%s", texts[DRIVER_VERSION]);
+    snprintf(caps->platform, sizeof(caps->platform), "%s", texts[PLATFORM_NAME]);
     /* Absent before OpenCL 1.2 without the extension: then there is no fp64. */
     if (clGetDeviceInfo(device, CL_DEVICE_DOUBLE_FP_CONFIG, sizeof(fp64), &fp64, NULL))
         fp64 = 0;
-    clGetPlatformInfo(platform, CL_PLATFORM_NAME, sizeof(caps->platform) - 1, caps->platform, NULL);
-    clGetPlatformInfo(platform, CL_PLATFORM_VERSION, sizeof(caps->platform_version) - 1,
-                      caps->platform_version, NULL);
     caps->is_cpu = type & CL_DEVICE_TYPE_CPU;
-    caps->has_fp64 = fp64 && strstr(extensions, "cl_khr_fp64");
+    caps->has_fp64 = fp64 && strstr(texts[DEVICE_EXTENSIONS], "cl_khr_fp64");
     caps->is_local_dedicated = local_type == CL_LOCAL;
     caps->max_work_item = work_items[0];
     if (caps->float_vector == 0)
         caps->float_vector = 1;
     if (caps->compute_units == 0)
         caps->compute_units = 1;
-    return check_device(caps, is_available, has_compiler, fp, extensions, profile, error);
+    status = check_device(caps, is_available, has_compiler, fp, texts[DEVICE_EXTENSIONS],
+                          texts[DEVICE_PROFILE], error);
+    if (!status && !(*identity = join_identity(allocator, texts)))
+        status = mha_fail(error, MHA_ERR_HOST_MEMORY, "no memory for a device's identity");
+done:
+    for (int i = 0; i < TEXT_COUNT; ++i)
+        mha_release(allocator, texts[i]);
+    return status;
 }

@@ -2,12 +2,13 @@
 #ifndef MHA_DEVICE_H
 #define MHA_DEVICE_H
 
+#include "allocator.h"
 #include "status.h"
 
 #include <stdbool.h>
 
 struct device_caps {
-    char name[128], vendor[128], version[128], driver[128], platform[128], platform_version[128];
+    char name[128], driver[128], platform[128]; /* cut where longer */
     bool is_cpu, has_fp64;
     cl_uint compute_units, clock_mhz, address_bits, vendor_id;
     cl_uint float_vector;                 /* native width; at least 1 */
@@ -17,7 +18,10 @@ struct device_caps {
     bool is_local_dedicated; /* local memory is not global memory in disguise */
 };
 
-/* Refuses, with the reason, a device that the library can't run on. */
-mha_status mha_device_query(cl_device_id device, struct device_caps *caps, mha_error *error);
+/* Refuses, with the reason, a device that the library can't run on. *identity, to be released with
+ * mha_release(), is a text of all that a compiled program depends on: names and versions of device,
+ * driver and platform, in full. */
+mha_status mha_device_query(cl_device_id device, const struct allocator *allocator,
+                            struct device_caps *caps, char **identity, mha_error *error);
 
 #endif

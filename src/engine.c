@@ -7,6 +7,10 @@
 #include <string.h>
 #include <unistd.h>
 
+/* Of version 0.1: what every caller has. Never to change. */
+#define FIRST_DESC_BYTES (offsetof(mha_engine_desc, kernel_dir) + sizeof(char *))
+#define FIRST_INFO_BYTES (offsetof(mha_engine_info, programs_loaded) + sizeof(uint64_t))
+
 #define ALL_ENGINE_FLAGS (MHA_ENGINE_HERMETIC | MHA_ENGINE_NO_DISK_CACHE)
 
 static mha_status check_desc(const mha_engine_desc *d, mha_error *error) {
@@ -24,6 +28,10 @@ static mha_status check_desc(const mha_engine_desc *d, mha_error *error) {
         return mha_fail(error, MHA_ERR_NULL, "mha_engine_desc.%s is NULL but %s is not",
                         d->cache_load ? "cache_store" : "cache_load",
                         d->cache_load ? "cache_load" : "cache_store");
+    if (d->kernel_dir && (d->flags & MHA_ENGINE_HERMETIC))
+        return mha_fail(error, MHA_ERR_FLAGS,
+                        "kernel_dir is set but flags 0x%llx forbid reading files",
+                        (unsigned long long)d->flags);
     if (d->cache_dir && (d->flags & (MHA_ENGINE_HERMETIC | MHA_ENGINE_NO_DISK_CACHE)))
         return mha_fail(error, MHA_ERR_FLAGS,
                         "cache_dir is set but flags 0x%llx forbid a cache on disk",
@@ -60,7 +68,8 @@ mha_status mha_engine_create(const mha_engine_desc *desc, mha_engine **engine, m
     *engine = NULL;
     if (!desc)
         return mha_fail(error, MHA_ERR_NULL, "desc is NULL");
-    if ((status = mha_read_struct(&d, sizeof(d), desc, "mha_engine_desc", error)) ||
+    if ((status =
+             mha_read_struct(&d, sizeof(d), FIRST_DESC_BYTES, desc, "mha_engine_desc", error)) ||
         (status = check_desc(&d, error)))
         return status;
     const struct allocator allocator = {d.allocate, d.release, d.allocator_user};
@@ -75,7 +84,7 @@ mha_status mha_engine_create(const mha_engine_desc *desc, mha_engine **engine, m
     e->allocator = allocator;
     e->log = (struct log_target){d.log, d.log_user};
     pthread_mutex_init(&e->lock, NULL);
-    if ((status = mha_device_query(d.device, &e->caps, error)))
+    if ((status = mha_device_query(d.device, &allocator, &e->caps, &e->device_identity, error)))
         goto fail;
     if (d.kernel_dir && !(e->kernel_dir = mha_copy_text(&allocator, d.kernel_dir))) {
         status = mha_fail(error, MHA_ERR_HOST_MEMORY, "no memory for kernel_dir");
@@ -107,6 +116,7 @@ void mha_engine_release(mha_engine *engine) {
     if (engine->device)
         clReleaseDevice(engine->device);
     mha_cache_release(&engine->cache, &engine->allocator);
+    mha_release(&engine->allocator, engine->device_identity);
     mha_release(&engine->allocator, engine->kernel_dir);
     mha_release(&engine->allocator, engine->build_log);
     pthread_mutex_destroy(&engine->lock);
@@ -133,11 +143,7 @@ mha_status mha_engine_check(const mha_engine *engine, mha_error *error) {
 mha_status mha_engine_get_info(const mha_engine *engine, mha_engine_info *info, mha_error *error) {
     if (!engine || !info)
         return mha_fail(error, MHA_ERR_NULL, "%s is NULL", engine ? "info" : "engine");
-    const size_t struct_size = info->struct_size;
-    if (struct_size < sizeof(size_t))
-        return mha_fail(error, MHA_ERR_STRUCT_SIZE, "mha_engine_info.struct_size is %zu",
-                        struct_size);
-    mha_engine_info full = {.struct_size = struct_size};
+    mha_engine_info full = {.struct_size = sizeof(full)};
     memcpy(full.device_name, engine->caps.name, sizeof(full.device_name));
     memcpy(full.platform_name, engine->caps.platform, sizeof(full.platform_name));
     memcpy(full.driver_version, engine->caps.driver, sizeof(full.driver_version));
@@ -146,8 +152,7 @@ mha_status mha_engine_get_info(const mha_engine *engine, mha_engine_info *info, 
     full.programs_compiled = engine->programs_compiled;
     full.programs_loaded = engine->programs_loaded;
     pthread_mutex_unlock(lock);
-    memcpy(info, &full, struct_size < sizeof(full) ? struct_size : sizeof(full));
-    return mha_succeed(error);
+    return mha_write_struct(info, &full, sizeof(full), FIRST_INFO_BYTES, "mha_engine_info", error);
 }
 
 size_t mha_engine_build_log(const mha_engine *engine, char *text, size_t bytes) {

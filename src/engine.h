@@ -22,6 +22,7 @@ struct mha_engine {
     cl_context context;
     cl_device_id device;
     struct device_caps caps;
+    char *device_identity; /* device, driver and platform, in full */
 
     pthread_mutex_t lock; /* guards what follows */
     struct program *programs;

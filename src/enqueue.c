@@ -26,12 +26,21 @@ _Static_assert(STAGE_SCALED == (int)MHA_STAGE_SCALED && STAGE_SOFTCAP == (int)MH
                    STAGE_MASKED == (int)MHA_STAGE_MASKED,
                "stage");
 
+/* -1, which every call refuses as a stride, where the product leaves 64 bits. */
+static int64_t product(int64_t a, int64_t b, int64_t c) {
+    int64_t result;
+    if (a < 0 || b < 0 || c < 0 || !mha_add_product(&result, 0, a, b) ||
+        !mha_add_product(&result, 0, result, c))
+        return -1;
+    return result;
+}
+
 mha_tensor mha_tensor_bhnd(cl_mem buffer, size_t offset_bytes, int64_t heads, int64_t tokens,
                            int64_t head_dim) {
     return (mha_tensor){
         .memory = {.kind = MHA_BUFFER, .buffer = buffer, .offset_bytes = offset_bytes},
-        .stride_batch = heads * tokens * head_dim,
-        .stride_head = tokens * head_dim,
+        .stride_batch = product(heads, tokens, head_dim),
+        .stride_head = product(tokens, head_dim, 1),
         .stride_token = head_dim,
     };
 }
@@ -40,22 +49,23 @@ mha_tensor mha_tensor_bnhd(cl_mem buffer, size_t offset_bytes, int64_t heads, in
                            int64_t head_dim) {
     return (mha_tensor){
         .memory = {.kind = MHA_BUFFER, .buffer = buffer, .offset_bytes = offset_bytes},
-        .stride_batch = tokens * heads * head_dim,
+        .stride_batch = product(tokens, heads, head_dim),
         .stride_head = head_dim,
-        .stride_token = heads * head_dim,
+        .stride_token = product(heads, head_dim, 1),
     };
 }
 
 mha_tensor mha_tensor_qkv(cl_mem buffer, size_t offset_bytes, mha_dtype dtype, int part,
                           int64_t heads, int64_t tokens, int64_t head_dim) {
-    const size_t part_bytes = (size_t)(heads * head_dim) * mha_dtype_bytes(dtype);
+    const size_t element_bytes = (unsigned)dtype <= MHA_F64 ? mha_dtype_bytes(dtype) : 0;
+    const size_t part_bytes = (size_t)heads * (size_t)head_dim * element_bytes;
     return (mha_tensor){
         .memory = {.kind = MHA_BUFFER,
                    .buffer = buffer,
                    .offset_bytes = offset_bytes + (size_t)part * part_bytes},
-        .stride_batch = tokens * 3 * heads * head_dim,
+        .stride_batch = product(product(3, heads, head_dim), tokens, 1),
         .stride_head = head_dim,
-        .stride_token = 3 * heads * head_dim,
+        .stride_token = product(3, heads, head_dim),
     };
 }
 
@@ -181,10 +191,20 @@ static cl_int dispatch_call(const struct mha_plan *plan, struct dispatcher *d, s
     return code;
 }
 
-/* Nothing to compute, but the wait list and the event are still honoured. */
-static cl_int dispatch_nothing(struct dispatcher *d, cl_event *event) {
-    cl_event own;
-    const cl_int code = clEnqueueMarkerWithWaitList(d->queue, d->n_wait, d->wait, &own);
+/* Nothing to compute, but the wait list and the event are still honoured. A marker without a wait
+ * list would wait for all that is on an out-of-order queue: there an event is complete at once. */
+static cl_int dispatch_nothing(const mha_engine *engine, struct dispatcher *d, cl_event *event) {
+    cl_event own = NULL;
+    cl_int code;
+    if (!d->is_in_order && !d->n_wait) {
+        if (!event && !d->first_event)
+            return CL_SUCCESS;
+        own = clCreateUserEvent(engine->context, &code);
+        if (!code && (code = clSetUserEventStatus(own, CL_COMPLETE)))
+            clReleaseEvent(own);
+    } else {
+        code = clEnqueueMarkerWithWaitList(d->queue, d->n_wait, d->wait, &own);
+    }
     if (code)
         return code;
     if (d->first_event) {
@@ -206,6 +226,10 @@ mha_status mha_enqueue_attention(mha_plan *plan, cl_command_queue queue,
     mha_status status;
     if (event)
         *event = NULL;
+    if (args && args->struct_size >= sizeof(mha_attention_args) && args->first_event) {
+        d.first_event = args->first_event;
+        *d.first_event = NULL;
+    }
     if (!plan)
         return mha_fail(error, MHA_ERR_NULL, "plan is NULL");
     if ((status = mha_engine_check(plan->engine, error)) ||
@@ -213,15 +237,13 @@ mha_status mha_enqueue_attention(mha_plan *plan, cl_command_queue queue,
         (status = check_wait_list(plan->engine, n_wait, wait, error)) ||
         (status = mha_call_init(plan, args, &call, error)))
         return status;
-    if (args->struct_size >= offsetof(mha_attention_args, first_event) + sizeof(cl_event *))
-        d.first_event = args->first_event;
     cl_int code;
     if (mha_call_has_work(&call)) {
         pthread_mutex_lock(&plan->lock);
         code = dispatch_call(plan, &d, &call, event);
         pthread_mutex_unlock(&plan->lock);
     } else {
-        code = dispatch_nothing(&d, event);
+        code = dispatch_nothing(plan->engine, &d, event);
     }
     if (!code)
         return mha_succeed(error);

@@ -79,6 +79,16 @@ int64_t mha_blocks_per_dispatch(const struct device_caps *caps, const struct var
     return blocks < most ? blocks : most;
 }
 
+/* A kernel that the device can't run counts as one that it can't compile: out of resources here
+ * means registers or local memory. */
+static mha_status fail_variant(const struct mha_plan *plan, cl_int code, mha_error *error) {
+    mha_fail(error, MHA_ERR_BUILD, "variant %s does not run on %s: OpenCL error %d",
+             plan->selection.variant->name, plan->engine->caps.name, (int)code);
+    if (error)
+        error->cl_error = code;
+    return MHA_ERR_BUILD;
+}
+
 mha_status mha_plan_warm_up(const struct mha_plan *plan, mha_error *error) {
     const struct variant *variant = plan->selection.variant;
     mha_engine *engine = plan->engine;
@@ -111,12 +121,12 @@ mha_status mha_plan_warm_up(const struct mha_plan *plan, mha_error *error) {
         args.blocks = 0;
         if ((code = mha_kernel_set_buffers(plan, launch.kernel, buffers)) ||
             (code = mha_kernel_dispatch(plan, queue, &launch, &args, 1, 0, NULL, NULL))) {
-            status = mha_fail_cl(error, code, "clEnqueueNDRangeKernel (warm-up)");
+            status = fail_variant(plan, code, error);
             goto done;
         }
     }
     if ((code = clFinish(queue)))
-        status = mha_fail_cl(error, code, "clFinish (warm-up)");
+        status = fail_variant(plan, code, error);
 done:
     if (buffer)
         clReleaseMemObject(buffer);

@@ -3,7 +3,11 @@
 
 #include "launch.h"
 
+#include <stdio.h>
 #include <string.h>
+
+/* Of version 0.1: what every caller has. Never to change. */
+#define FIRST_INFO_BYTES (offsetof(mha_plan_info, bytes) + sizeof(double))
 
 mha_status mha_attention_supported(const mha_engine *engine, const mha_attention_desc *desc,
                                    mha_error *error) {
@@ -45,15 +49,11 @@ static mha_status check_kernel(const struct mha_plan *plan, int index, size_t lo
     return MHA_SUCCESS;
 }
 
-static mha_status create_kernels(struct mha_plan *plan, mha_error *error) {
+static mha_status create_kernels(struct mha_plan *plan, const struct program *program,
+                                 mha_error *error) {
     const struct variant *variant = plan->selection.variant;
-    struct program *program;
     struct launch launch;
     struct mha_kernel_args args = mha_kernel_args_init(&plan->problem);
-    mha_status status =
-        mha_program_get(plan->engine, &plan->problem, &plan->selection, &program, error);
-    if (status)
-        return status;
     for (int i = 0; i < MHA_MAX_KERNELS && variant->kernels[i].name; ++i) {
         cl_int code;
         plan->kernels[i] = clCreateKernel(program->program, variant->kernels[i].name, &code);
@@ -64,13 +64,49 @@ static mha_status create_kernels(struct mha_plan *plan, mha_error *error) {
     one.batch = one.seqlen_q = one.seqlen_kv = 1;
     for (int64_t i = 0; variant->launch(&plan->problem, &one, &plan->engine->caps,
                                         &plan->selection.tuning, i, &launch, &args);
-         ++i)
-        if ((status = check_kernel(plan, launch.kernel, launch.local_size, error)))
+         ++i) {
+        const mha_status status = check_kernel(plan, launch.kernel, launch.local_size, error);
+        if (status)
             return status;
-    if ((status = mha_plan_warm_up(plan, error)))
+    }
+    return mha_plan_warm_up(plan, error);
+}
+
+/* From the program to kernels that have run. A cached binary that does not work is compiled anew
+ * and replaced. */
+static mha_status make_kernels(struct mha_plan *plan, mha_error *error) {
+    mha_engine *engine = plan->engine;
+    struct program *program;
+    mha_status status =
+        mha_program_get(engine, &plan->problem, &plan->selection, true, &program, error);
+    if (status)
         return status;
-    mha_program_store(plan->engine, program);
-    return MHA_SUCCESS;
+    status = create_kernels(plan, program, error);
+    if (status && program->is_from_cache) {
+        mha_log(&engine->log, MHA_LOG_WARNING,
+                "a cached program does not work on %s; rebuilding it", engine->caps.name);
+        release_kernels(plan);
+        mha_program_discard(engine, program);
+        if ((status =
+                 mha_program_get(engine, &plan->problem, &plan->selection, false, &program, error)))
+            return status;
+        status = create_kernels(plan, program, error);
+    }
+    if (!status)
+        mha_program_store(engine, program);
+    return status;
+}
+
+/* Whether another variant may do better: not where memory ran out, or the device is gone. */
+static bool is_variants_fault(mha_status status) {
+    return status == MHA_ERR_BUILD || status == MHA_ERR_OPENCL;
+}
+
+/* The plan says what was tried before. */
+static void append_reason(struct selection *selection, const mha_error *failure) {
+    const size_t used = strlen(selection->reason);
+    snprintf(selection->reason + used, sizeof(selection->reason) - used,
+             "; a better one failed: %s", failure->message);
 }
 
 mha_status mha_plan_create(mha_engine *engine, const mha_attention_desc *desc, mha_plan **plan,
@@ -102,11 +138,13 @@ mha_status mha_plan_create(mha_engine *engine, const mha_attention_desc *desc, m
             reason = skip ? reason : select_error;
             break;
         }
-        status = create_kernels(p, &reason);
+        if (skip)
+            append_reason(&p->selection, &reason);
+        status = make_kernels(p, &reason);
         if (!status)
             break;
         release_kernels(p);
-        if (problem.variant[0] || status == MHA_ERR_HOST_MEMORY)
+        if (problem.variant[0] || !is_variants_fault(status))
             break;
         mha_log(&engine->log, MHA_LOG_WARNING, "variant %s is not usable on %s: %s",
                 p->selection.variant->name, engine->caps.name, reason.message);
@@ -147,7 +185,7 @@ mha_status mha_plan_get_info(const mha_plan *plan, mha_plan_info *info, mha_erro
     const double kv_rows = (double)p->batch * p->kv_heads * p->seqlen_kv;
     const double dims = (double)p->head_dim_qk + p->head_dim_v;
     mha_plan_info full = {
-        .struct_size = struct_size,
+        .struct_size = sizeof(full),
         .workspace_bytes = plan->workspace_bytes,
         .flops = 2 * q_rows * p->seqlen_kv * dims,
         .bytes = (q_rows + kv_rows) * dims * (double)mha_dtype_bytes(p->dtype),
@@ -157,6 +195,5 @@ mha_status mha_plan_get_info(const mha_plan *plan, mha_plan_info *info, mha_erro
                      sizeof(full.parameters));
     strcpy(full.source, plan->selection.source);
     strcpy(full.reason, plan->selection.reason);
-    memcpy(info, &full, struct_size < sizeof(full) ? struct_size : sizeof(full));
-    return mha_succeed(error);
+    return mha_write_struct(info, &full, sizeof(full), FIRST_INFO_BYTES, "mha_plan_info", error);
 }

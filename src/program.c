@@ -10,14 +10,12 @@
 static const char build_options[] = "-cl-std=CL1.2";
 
 static char *make_identity(const mha_engine *engine, const char *source) {
-    static const char format[] = "mha-cl 1\n%s\n%s\n%s\n%s\n%s\n%s\n%s\n%s";
-    const struct device_caps *c = &engine->caps;
-    const int bytes = snprintf(NULL, 0, format, c->platform, c->platform_version, c->vendor,
-                               c->name, c->version, c->driver, build_options, source);
+    static const char format[] = "mha-cl 1\n%s\n%s\n%s";
+    const int bytes = snprintf(NULL, 0, format, engine->device_identity, build_options, source);
     char *identity = mha_allocate(&engine->allocator, (size_t)bytes + 1);
     if (identity)
-        snprintf(identity, (size_t)bytes + 1, format, c->platform, c->platform_version, c->vendor,
-                 c->name, c->version, c->driver, build_options, source);
+        snprintf(identity, (size_t)bytes + 1, format, engine->device_identity, build_options,
+                 source);
     return identity;
 }
 
@@ -67,7 +65,8 @@ static mha_status compile_program(mha_engine *engine, const char *variant, const
     keep_build_log(engine, *program);
     clReleaseProgram(*program);
     *program = NULL;
-    mha_fail_cl(error, code, "clBuildProgram");
+    if (code == CL_OUT_OF_HOST_MEMORY)
+        return mha_fail_cl(error, code, "clBuildProgram");
     mha_fail(error, MHA_ERR_BUILD,
              "the compiler of %s failed on variant %s with OpenCL error %d: %.300s",
              engine->caps.name, variant, (int)code, engine->build_log ? engine->build_log : "");
@@ -78,14 +77,14 @@ static mha_status compile_program(mha_engine *engine, const char *variant, const
 
 static struct program *find_program(const mha_engine *engine, const char *identity) {
     for (struct program *p = engine->programs; p; p = p->next)
-        if (!strcmp(p->identity, identity))
+        if (p->identity && !strcmp(p->identity, identity))
             return p;
     return NULL;
 }
 
 mha_status mha_program_get(mha_engine *engine, const struct problem *problem,
-                           const struct selection *selection, struct program **program,
-                           mha_error *error) {
+                           const struct selection *selection, bool use_cache,
+                           struct program **program, mha_error *error) {
     mha_status status = MHA_SUCCESS;
     char *identity = NULL;
     struct program *p = NULL;
@@ -105,8 +104,8 @@ mha_status mha_program_get(mha_engine *engine, const struct problem *problem,
     }
     if ((*program = find_program(engine, identity)))
         goto done;
-    if ((p->program = load_program(engine, identity))) {
-        p->is_stored = true;
+    if (use_cache && (p->program = load_program(engine, identity))) {
+        p->is_from_cache = p->is_stored = true;
         ++engine->programs_loaded;
     } else if ((status = compile_program(engine, selection->variant->name, source, &p->program,
                                          error))) {
@@ -166,6 +165,15 @@ void mha_program_store(mha_engine *engine, struct program *program) {
         mha_release(&engine->allocator, binary);
         program->is_stored = true;
     }
+    pthread_mutex_unlock(&engine->lock);
+}
+
+void mha_program_discard(mha_engine *engine, struct program *program) {
+    pthread_mutex_lock(&engine->lock);
+    /* It stays in the list: other plans may be about to use it. Only its name goes. */
+    mha_release(&engine->allocator, program->identity);
+    program->identity = NULL;
+    program->is_stored = true;
     pthread_mutex_unlock(&engine->lock);
 }
 
