@@ -135,6 +135,11 @@ const struct feature features[] = {
     {"logits/shifted_250000", {.fill = FILL_SHIFTED, .logits = 2.5e5,
                                .flags = MHA_LSE | MHA_SCALE, .scale = 0.125}},
 
+    {"logits/decode_88", {.fill = FILL_SHIFTED, .logits = 88, .seqlen_q = 1, .seqlen_kv = 1500,
+                          .flags = MHA_LSE | MHA_SCALE, .scale = 0.125}},
+    {"logits/decode_250000", {.fill = FILL_SHIFTED, .logits = 2.5e5, .seqlen_q = 1,
+                              .seqlen_kv = 1500, .flags = MHA_LSE | MHA_SCALE, .scale = 0.125}},
+
     {"poison/nan_mask", {.poison = POISON_NAN, .flags = MHA_MASK | MHA_LSE,
                          .mask_pattern = PATTERN_LEADING}},
     {"poison/inf_mask", {.poison = POISON_INF, .flags = MHA_MASK, .mask_pattern = PATTERN_SPARSE}},

@@ -49,16 +49,17 @@ static int find_groups(size_t firsts[], size_t lengths[], int most) {
     return count;
 }
 
-/* The fused variants compile head sizes in, which takes seconds a program: each storage type gets
- * a third of the sizes there. */
+/* flash and flash_split compile head sizes in, which takes seconds a program: there each storage
+ * type gets one of the smaller sizes, another in the split form, and one of the larger. */
 static int64_t draw_head_dim(const struct test_case *t, int64_t scores, struct random *random) {
     const bool is_compiled_in = t->variant && !strncmp(t->variant, "flash", 5);
     int n = (int)random_integer(random, 0, HEAD_DIM_COUNT - 1);
-    if (is_compiled_in)
-        n = n / 4 * 4 + (int)t->dtype;
-    const int step = is_compiled_in ? 4 : 1;
-    while (n >= step && scores * head_dims[n] > MAX_PRODUCTS)
-        n -= step;
+    if (is_compiled_in) {
+        const int small = strcmp(t->variant, "flash") ? 4 : 0;
+        return head_dims[(int)t->dtype + (n % 2 && scores * 256 <= MAX_PRODUCTS ? 8 : small)];
+    }
+    while (n > 0 && scores * head_dims[n] > MAX_PRODUCTS)
+        --n;
     return head_dims[n];
 }
 
