@@ -62,13 +62,13 @@ struct mha_kernel_args {
     mha_long kv_lengths_offset, cu_seqlens_q_offset, cu_seqlens_kv_offset, positions_offset;
     mha_long lse_offset, scores_offset;
     mha_long total_q, total_kv;
-    mha_long scratch_offset;     /* staged: probabilities; split: partial outputs; in reals */
-    mha_long scratch_lse_offset; /* split: LSE of the partial outputs, in reals */
-    mha_long split_rows;         /* split: rows of o over all heads and batches; else 0 */
-    mha_long first_block;        /* of this dispatch, where a call is cut into several */
-    mha_long blocks;             /* of the whole grid */
-    mha_long first_pair;         /* staged: first (batch, head) of this chunk */
-    mha_long scale_bits;         /* a float or a double, by the kernel's real type */
+    mha_long scratch_offset;       /* staged: probabilities; split: partial outputs; in reals */
+    mha_long scratch_stats_offset; /* split: their largest scores and sums, in reals */
+    mha_long split_rows;           /* split: rows of o over all heads and batches; else 0 */
+    mha_long first_block;          /* of this dispatch, where a call is cut into several */
+    mha_long blocks;               /* of the whole grid */
+    mha_long first_pair;           /* staged: first (batch, head) of this chunk */
+    mha_long scale_bits;           /* a float or a double, by the kernel's real type */
     mha_long softcap_bits;
     mha_int flags;
     mha_int batch, q_heads, kv_heads;

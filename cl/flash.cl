@@ -55,6 +55,26 @@ static inline void load_slice(local real *out, int out_stride, global const stor
     }
 }
 
+/* Adds SLICE keys to the register tile of O. Inlined twice, with select_keys constant: testing
+ * every weight would double the instructions of the loop. */
+static inline void pv_slice(real acc[ROWS][DIMS], local const real *p, local const real *v,
+                            const bool select_keys) {
+    for (int j = 0; j < SLICE; ++j) {
+        real x[ROWS];
+#pragma unroll UNROLL
+        for (int r = 0; r < ROWS; ++r)
+            x[r] = p[j * Q_STRIDE + r * THREADS_Q];
+#pragma unroll UNROLL
+        for (int d = 0; d < DIMS; ++d) {
+            const real y = v[j * DV + d * THREADS_KV];
+#pragma unroll UNROLL
+            for (int r = 0; r < ROWS; ++r)
+                if (!select_keys || x[r] != 0)
+                    acc[r][d] += x[r] * y;
+        }
+    }
+}
+
 kernel __attribute__((reqd_work_group_size(THREADS, 1, 1))) void
 flash(ATTENTION_BUFFERS, const struct mha_kernel_args a) {
     local real stage[STAGE_REALS];            /* slices of q and k, then of v */
@@ -202,20 +222,11 @@ flash(ATTENTION_BUFFERS, const struct mha_kernel_args a) {
             /* A key of weight 0 must not bring in its NaN. */
             const bool select_keys = not_finite[parity];
             parity = 1 - parity;
-            for (int j = 0; j < SLICE; ++j) {
-                real x[ROWS];
-#pragma unroll UNROLL
-                for (int r = 0; r < ROWS; ++r)
-                    x[r] = p_tile[(first + j) * Q_STRIDE + tq + r * THREADS_Q];
-#pragma unroll UNROLL
-                for (int d = 0; d < DIMS; ++d) {
-                    const real y = stage[j * DV + tk + d * THREADS_KV];
-#pragma unroll UNROLL
-                    for (int r = 0; r < ROWS; ++r)
-                        if (!select_keys || x[r] != 0)
-                            acc[r][d] += x[r] * y;
-                }
-            }
+            local const real *p = p_tile + first * Q_STRIDE + tq;
+            if (select_keys)
+                pv_slice(acc, p, stage + tk, true);
+            else
+                pv_slice(acc, p, stage + tk, false);
         }
     }
 
@@ -242,9 +253,12 @@ flash(ATTENTION_BUFFERS, const struct mha_kernel_args a) {
         const real factor = sum == 0 ? (real)0 : rescale / sum;
         const long index = row_index(&a, &s, b, h, i);
         const real row_lse = sum == 0 ? NEG_INF : row_max[r] + log(sum);
-        if (tk == 0 && a.split_rows)
-            scratch[a.scratch_lse_offset + split * a.split_rows + index] = row_lse;
-        else if (tk == 0 && (a.flags & FLAG_LSE))
+        if (tk == 0 && a.split_rows) {
+            global real *part =
+                scratch + a.scratch_stats_offset + 2 * (split * a.split_rows + index);
+            part[0] = row_max[r];
+            part[1] = sum;
+        } else if (tk == 0 && (a.flags & FLAG_LSE))
             lse[a.lse_offset + index] = (float)row_lse;
 #pragma unroll UNROLL
         for (int d = 0; d < DIMS; ++d) {

@@ -52,10 +52,12 @@ static inline real apply_softcap(const struct mha_kernel_args *a, real s) {
 static inline real apply_masks(const struct mha_kernel_args *a, const struct score_row *r,
                                global const uchar *bias, global const uchar *mask, int j, real s) {
     bool keep = j >= r->keys.lo && j < r->keys.hi;
+    /* A compiler may load before it asks whether to: the address is always a valid one. */
+    const int address = clamp(j, r->keys.lo, max(r->keys.hi - 1, r->keys.lo));
     if (keep && (a->flags & FLAG_MASK))
-        keep = mask[r->mask + j * r->mask_key] != 0;
+        keep = mask[r->mask + address * r->mask_key] != 0;
     if (keep && (a->flags & FLAG_BIAS)) {
-        const real t = load_bias(a, bias, r->bias + j * r->bias_key);
+        const real t = load_bias(a, bias, r->bias + address * r->bias_key);
         keep = t != NEG_INF;
         s += t;
     }

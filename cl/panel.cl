@@ -154,9 +154,10 @@ static inline void modify_tile(const struct mha_kernel_args *a, const struct seq
             /* Lanes beyond the last query repeat it: nothing out of bounds is read. */
             const int i = min(i0 + c + e, s->q_len - 1);
             const struct key_range range = get_key_range(a, s, i);
-            lo[e] = range.lo;
-            hi[e] = range.hi;
-            aligned[e] = i + s->position;
+            /* Counted from the tile: a float holds no position beyond 2^24. */
+            lo[e] = clamp(range.lo - j0, 0, count);
+            hi[e] = clamp(range.hi - j0, 0, count);
+            aligned[e] = i + s->position - j0;
             bias_row[e] = a->bias.offset + b * a->bias.stride_batch + h * a->bias.stride_head +
                           i * a->bias.stride_query;
             mask_row[e] = a->mask.offset + b * a->mask.stride_batch + h * a->mask.stride_head +
@@ -172,7 +173,7 @@ static inline void modify_tile(const struct mha_kernel_args *a, const struct seq
                 VSTORE(x, y);
 #pragma unroll 1
                 for (int e = 0; e < VEC; ++e) {
-                    if (j < lo[e] || j >= hi[e])
+                    if (jj < lo[e] || jj >= hi[e])
                         continue;
                     if (a->flags & FLAG_SOFTCAP)
                         y[e] = cap * tanh(y[e] / cap);
@@ -186,8 +187,8 @@ static inline void modify_tile(const struct mha_kernel_args *a, const struct seq
                 x = VLOAD(y);
             }
             if (a->flags & FLAG_ALIBI)
-                x -= slope * (aligned_v > (real)j ? aligned_v - (real)j : (real)j - aligned_v);
-            VSTORE((realv)j < lo_v || (realv)j >= hi_v ? (realv)NEG_INF : x, p);
+                x -= slope * (aligned_v > (real)jj ? aligned_v - (real)jj : (real)jj - aligned_v);
+            VSTORE((realv)jj < lo_v || (realv)jj >= hi_v ? (realv)NEG_INF : x, p);
         }
     }
 }
@@ -386,9 +387,12 @@ kernel void panel(ATTENTION_BUFFERS, const struct mha_kernel_args a, local realv
         for (int e = 0; e < count && (a.split_rows || (a.flags & FLAG_LSE)); ++e) {
             const real sum = m.sum[p + e];
             const real row_lse = sum == 0 ? NEG_INF : m.max[p + e] + log(sum);
-            if (a.split_rows)
-                scratch[a.scratch_lse_offset + split * a.split_rows + index + e] = row_lse;
-            else
+            if (a.split_rows) {
+                global real *part =
+                    scratch + a.scratch_stats_offset + 2 * (split * a.split_rows + index + e);
+                part[0] = m.max[p + e];
+                part[1] = sum;
+            } else
                 lse[a.lse_offset + index + e] = (float)row_lse;
         }
         store_panel(&a, m.acc + p * m.d_v, factor, m.d_v, count,

@@ -64,10 +64,13 @@ static inline realv load_v(global const storage *p) {
 static inline realv load_v_part(global const storage *p, int count) {
     if (count >= VEC)
         return load_v(p);
+    if (count <= 0)
+        return 0;
+    /* A compiler may load before it asks whether to: the address is always a valid one. */
     real x[VEC];
 #pragma unroll 1
     for (int e = 0; e < VEC; ++e)
-        x[e] = e < count ? load(p + e) : (real)0;
+        x[e] = e < count ? load(p + min(e, count - 1)) : (real)0;
     return VLOAD(x);
 }
 

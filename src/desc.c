@@ -156,7 +156,7 @@ static mha_status check_values(const mha_attention_desc *d, mha_error *error) {
 
 /* No query, aligned, is further than this from a key: a wider window is no bound at all. */
 static int32_t window_bound(int64_t window) {
-    return window > 2 * MHA_MAX_POSITION ? -1 : (int32_t)window;
+    return window >= 2 * MHA_MAX_POSITION ? -1 : (int32_t)window;
 }
 
 mha_status mha_write_struct(void *dst, const void *src, size_t src_bytes, size_t least_bytes,

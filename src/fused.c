@@ -48,7 +48,7 @@ size_t mha_split_workspace(const struct problem *p, const struct device_caps *ca
                            const struct tuning *t) {
     (void)caps;
     return mha_size_product((size_t)rows_of(p), (size_t)mha_split_count(p, t),
-                            (size_t)p->head_dim_v + 1, mha_real_bytes(p->dtype));
+                            (size_t)p->head_dim_v + 2, mha_real_bytes(p->dtype));
 }
 
 void mha_split_args(const struct problem *call, const struct tuning *t,
@@ -56,7 +56,7 @@ void mha_split_args(const struct problem *call, const struct tuning *t,
     const int64_t rows = rows_of(call);
     args->split_keys = t->value[SPLIT_KEYS];
     args->split_rows = rows;
-    args->scratch_lse_offset =
+    args->scratch_stats_offset =
         args->scratch_offset + mha_split_count(call, t) * rows * call->head_dim_v;
 }
 

@@ -66,7 +66,9 @@ cl_int mha_kernel_dispatch(const struct mha_plan *plan, cl_command_queue queue,
 
 int64_t mha_blocks_per_dispatch(const struct device_caps *caps, const struct variant *variant,
                                 const struct launch *launch) {
-    const double lanes = caps->is_cpu ? 4.0 * caps->float_vector : 128;
+    /* Intel counts execution units of 8 to 16 lanes, the others whole multiprocessors. */
+    const bool is_intel = caps->vendor_id == 0x8086;
+    const double lanes = caps->is_cpu ? 4.0 * caps->float_vector : is_intel ? 16 : 128;
     const double clock = caps->clock_mhz ? caps->clock_mhz * 1e6 : 5e8;
     const double rate = caps->compute_units * clock * lanes * variant->efficiency;
     const double parts = ceil(launch->flops / rate / MAX_DISPATCH_SECONDS);

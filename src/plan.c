@@ -33,7 +33,7 @@ static void release_kernels(struct mha_plan *plan) {
 
 /* What a kernel may use is known only once it is compiled. */
 static mha_status check_kernel(const struct mha_plan *plan, int index, size_t local_size,
-                               mha_error *error) {
+                               size_t *group_limit, mha_error *error) {
     const cl_kernel kernel = plan->kernels[index];
     const cl_device_id device = plan->engine->device;
     const char *name = plan->selection.variant->kernels[index].name;
@@ -42,6 +42,8 @@ static mha_status check_kernel(const struct mha_plan *plan, int index, size_t lo
                                                  sizeof(max_size), &max_size, NULL);
     if (code)
         return mha_fail_cl(error, code, "clGetKernelWorkGroupInfo");
+    if (max_size < *group_limit)
+        *group_limit = max_size;
     if (max_size < local_size)
         return mha_fail(error, MHA_ERR_BUILD,
                         "kernel %s takes work-groups of %zu on %s, %zu are needed", name, max_size,
@@ -50,7 +52,7 @@ static mha_status check_kernel(const struct mha_plan *plan, int index, size_t lo
 }
 
 static mha_status create_kernels(struct mha_plan *plan, const struct program *program,
-                                 mha_error *error) {
+                                 size_t *group_limit, mha_error *error) {
     const struct variant *variant = plan->selection.variant;
     struct launch launch;
     struct mha_kernel_args args = mha_kernel_args_init(&plan->problem);
@@ -65,7 +67,8 @@ static mha_status create_kernels(struct mha_plan *plan, const struct program *pr
     for (int64_t i = 0; variant->launch(&plan->problem, &one, &plan->engine->caps,
                                         &plan->selection.tuning, i, &launch, &args);
          ++i) {
-        const mha_status status = check_kernel(plan, launch.kernel, launch.local_size, error);
+        const mha_status status =
+            check_kernel(plan, launch.kernel, launch.local_size, group_limit, error);
         if (status)
             return status;
     }
@@ -73,15 +76,15 @@ static mha_status create_kernels(struct mha_plan *plan, const struct program *pr
 }
 
 /* From the program to kernels that have run. A cached binary that does not work is compiled anew
- * and replaced. */
-static mha_status make_kernels(struct mha_plan *plan, mha_error *error) {
+ * and replaced. *group_limit: the largest work-group that every kernel takes. */
+static mha_status make_kernels(struct mha_plan *plan, size_t *group_limit, mha_error *error) {
     mha_engine *engine = plan->engine;
     struct program *program;
     mha_status status =
         mha_program_get(engine, &plan->problem, &plan->selection, true, &program, error);
     if (status)
         return status;
-    status = create_kernels(plan, program, error);
+    status = create_kernels(plan, program, group_limit, error);
     if (status && program->is_from_cache) {
         mha_log(&engine->log, MHA_LOG_WARNING,
                 "a cached program does not work on %s; rebuilding it", engine->caps.name);
@@ -90,7 +93,7 @@ static mha_status make_kernels(struct mha_plan *plan, mha_error *error) {
         if ((status =
                  mha_program_get(engine, &plan->problem, &plan->selection, false, &program, error)))
             return status;
-        status = create_kernels(plan, program, error);
+        status = create_kernels(plan, program, group_limit, error);
     }
     if (!status)
         mha_program_store(engine, program);
@@ -131,23 +134,32 @@ mha_status mha_plan_create(mha_engine *engine, const mha_attention_desc *desc, m
     /* A variant that the device's compiler can't take is no reason to fail: the next one may do,
      * down to the reference. One asked for by name is not replaced. */
     mha_error reason = {.status = MHA_SUCCESS};
-    for (int skip = 0;; ++skip) {
+    struct device_caps caps = engine->caps;
+    for (int skip = 0;;) {
         mha_error select_error;
-        status = mha_select(&problem, &engine->caps, skip, &p->selection, &select_error);
+        size_t group_limit = SIZE_MAX;
+        status = mha_select(&problem, &caps, skip, &p->selection, &select_error);
         if (status) {
-            reason = skip ? reason : select_error;
+            reason = reason.status ? reason : select_error;
             break;
         }
-        if (skip)
+        if (reason.status)
             append_reason(&p->selection, &reason);
-        status = make_kernels(p, &reason);
+        status = make_kernels(p, &group_limit, &reason);
         if (!status)
             break;
         release_kernels(p);
+        /* Registers or local memory bound the work-group: first a smaller tile of the same. */
+        if (group_limit < caps.max_work_group) {
+            caps.max_work_group = group_limit;
+            continue;
+        }
         if (problem.variant[0] || !is_variants_fault(status))
             break;
         mha_log(&engine->log, MHA_LOG_WARNING, "variant %s is not usable on %s: %s",
                 p->selection.variant->name, engine->caps.name, reason.message);
+        caps.max_work_group = engine->caps.max_work_group;
+        ++skip;
     }
     if (status) {
         mha_plan_destroy(&p);

@@ -65,8 +65,8 @@ static void heuristic(const struct problem *p, const struct device_caps *caps, s
     static const struct {
         int block_q, block_kv, threads_q, threads_kv;
     } tiles[] = {
-        {64, 64, 16, 16}, {32, 64, 16, 16}, {32, 32, 8, 16}, {32, 32, 8, 8},
-        {16, 32, 4, 16},  {16, 16, 4, 8},   {8, 16, 4, 16},  {4, 16, 4, 8},
+        {64, 64, 16, 16}, {32, 64, 16, 16}, {32, 32, 8, 16}, {32, 32, 8, 8}, {16, 32, 4, 16},
+        {8, 32, 4, 16},   {4, 64, 4, 16},   {16, 16, 4, 8},  {8, 16, 4, 8},  {4, 16, 4, 8},
     };
     const size_t count = sizeof(tiles) / sizeof(*tiles);
     struct problem fused = *p;
@@ -81,7 +81,7 @@ static void heuristic(const struct problem *p, const struct device_caps *caps, s
         t->value[THREADS_Q] = tiles[i].threads_q;
         t->value[THREADS_KV] = tiles[i].threads_kv;
         const bool is_wasteful = !(p->flags & MHA_BATCH_INVARIANT) && i + 1 < count &&
-                                 tiles[i].block_q > 16 && p->seqlen_q <= tiles[i].block_q / 2;
+                                 tiles[i].block_q > 4 && p->seqlen_q <= tiles[i].block_q / 2;
         if (!is_wasteful && legal(&fused, caps, t, why, sizeof(why)))
             return;
     }

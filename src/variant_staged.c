@@ -12,7 +12,9 @@ static void heuristic(const struct problem *p, const struct device_caps *caps, s
     const int lanes = caps->is_cpu ? (width > 16 ? 16 : width) : 4;
     *t = (struct tuning){{0}};
     t->value[VEC] = p->dtype == MHA_F64 ? lanes / 2 : lanes;
-    t->value[WORK_GROUP] = caps->is_cpu || caps->max_work_group < 64 ? 1 : 64;
+    t->value[WORK_GROUP] = caps->is_cpu || caps->max_work_group < 32 ? 1
+                           : caps->max_work_group < 64               ? 32
+                                                                     : 64;
     t->value[BLOCK_Q] = 4;
     t->value[BLOCK_KV] = 4;
     t->value[MICRO_D] = 1;
