@@ -27,9 +27,9 @@ quietly() {
     if [ "$code" != 0 ]; then
         say "Failed (exit $code): $*" >&2
         # A compiler's first error says more than what follows from it.
-        if grep -q 'error:' "$log"; then
+        if grep -qi 'error:' "$log"; then
             say "From $log, the first error on:" >&2
-            grep -m 1 -n 'error:' "$log" | cut -d : -f 1 |
+            grep -i -m 1 -n 'error:' "$log" | cut -d : -f 1 |
                 (read -r line && tail -n "+$line" "$log" | head -n 20) | sed 's/^/    | /' >&2
         else
             say "The last lines of $log:" >&2
