@@ -377,30 +377,40 @@ static mha_status add_vectors(const struct mha_plan *plan, const mha_attention_a
     return status;
 }
 
-/* A buffer whose flag is off would be silently ignored: say so instead. */
+static bool is_zero(const void *memory, size_t bytes) {
+    const char *p = memory;
+    for (size_t i = 0; i < bytes; ++i)
+        if (p[i])
+            return false;
+    return true;
+}
+
+/* A member whose flag is off would be silently ignored: say so instead. */
 static mha_status check_unused(const struct problem *p, const mha_attention_args *a,
                                mha_error *error) {
     const struct {
         const char *name;
         uint64_t flag;
-        cl_mem buffer;
+        const void *member;
+        size_t bytes;
     } members[] = {
-        {"bias", MHA_BIAS, a->bias.memory.buffer},
-        {"mask", MHA_MASK, a->mask.memory.buffer},
-        {"alibi_slopes", MHA_ALIBI, a->alibi_slopes.buffer},
-        {"sinks", MHA_SINKS, a->sinks.buffer},
-        {"kv_lengths", MHA_KV_LENGTHS, a->kv_lengths.buffer},
-        {"cu_seqlens_q", MHA_RAGGED_Q, a->cu_seqlens_q.buffer},
-        {"cu_seqlens_kv", MHA_RAGGED_KV, a->cu_seqlens_kv.buffer},
-        {"lse", MHA_LSE, a->lse.buffer},
-        {"scores", MHA_SCORES, a->scores.buffer},
+        {"bias", MHA_BIAS, &a->bias, sizeof(a->bias)},
+        {"mask", MHA_MASK, &a->mask, sizeof(a->mask)},
+        {"alibi_slopes", MHA_ALIBI, &a->alibi_slopes, sizeof(a->alibi_slopes)},
+        {"sinks", MHA_SINKS, &a->sinks, sizeof(a->sinks)},
+        {"kv_lengths", MHA_KV_LENGTHS, &a->kv_lengths, sizeof(a->kv_lengths)},
+        {"cu_seqlens_q", MHA_RAGGED_Q, &a->cu_seqlens_q, sizeof(a->cu_seqlens_q)},
+        {"cu_seqlens_kv", MHA_RAGGED_KV, &a->cu_seqlens_kv, sizeof(a->cu_seqlens_kv)},
+        {"lse", MHA_LSE, &a->lse, sizeof(a->lse)},
+        {"scores", MHA_SCORES, &a->scores, sizeof(a->scores)},
     };
     for (size_t i = 0; i < sizeof(members) / sizeof(*members); ++i)
-        if (members[i].buffer && !(p->flags & members[i].flag))
+        if (!(p->flags & members[i].flag) && !is_zero(members[i].member, members[i].bytes))
             return mha_fail(error, MHA_ERR_FLAGS,
                             "%s is set but its flag 0x%llx is off in the plan", members[i].name,
                             (unsigned long long)members[i].flag);
-    if (a->position_offsets.buffer && p->alignment != MHA_EXPLICIT_PER_BATCH)
+    if (p->alignment != MHA_EXPLICIT_PER_BATCH &&
+        !is_zero(&a->position_offsets, sizeof(a->position_offsets)))
         return mha_fail(error, MHA_ERR_FLAGS,
                         "position_offsets is set but the plan's alignment is %d, not "
                         "MHA_EXPLICIT_PER_BATCH",

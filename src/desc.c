@@ -149,7 +149,8 @@ static mha_status check_values(const mha_attention_desc *d, mha_error *error) {
     if ((unsigned)d->scores_stage > MHA_STAGE_MASKED)
         return mha_fail(error, MHA_ERR_VALUE, "scores_stage %d is no mha_scores_stage",
                         (int)d->scores_stage);
-    if (d->variant && strlen(d->variant) >= sizeof(((struct problem *)0)->variant))
+    if (d->variant &&
+        (!d->variant[0] || strlen(d->variant) >= sizeof(((struct problem *)0)->variant)))
         return mha_fail(error, MHA_ERR_VARIANT, "no variant is called \"%.64s\"", d->variant);
     return MHA_SUCCESS;
 }

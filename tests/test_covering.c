@@ -132,7 +132,7 @@ ParameterizedTest(size_t *variant, covering, triples, .timeout = 3600) {
         if (row[VARIANT] != (int)*variant)
             continue;
         const int64_t scores = sizes[row[SIZE]].seqlen_q * sizes[row[SIZE]].seqlen_kv;
-        if (device_is_slow() && (scores > MAX_REDUCED_SCORES || ++reduced % 20))
+        if (device_is_slow() && (scores > MAX_REDUCED_SCORES || ++reduced % 10))
             continue;
         struct test_case test;
         const int group = row[GROUP];
