@@ -39,8 +39,10 @@ if ! command -v clang >/dev/null; then
     echo "kernels: skipped, there is no clang here"
 elif [ ! -f build/build.ninja ]; then
     echo "kernels: skipped, build/ is not configured"
+elif ! message=$(ninja -C build tools/mha-programs); then
+    printf '%s\n' "$message"
+    bad=1
 else
-    ninja -C build tools/mha-programs >/dev/null
     n=0
     while read -r name; do
         check_kernel "$name" < <("$programs" "$name")

@@ -200,7 +200,8 @@ stage_header() {
     done
     say "every public name is in the man page"
     local name missing=
-    for name in $(grep -oE '\b(mha_[a-z_]+\(|MHA_ERR_[A-Z_]+)' include/mha_cl.h | tr -d '(' | sort -u); do
+    for name in $(sed -nE 's/^MHA_API .*\b(mha_[a-z_]+)\(.*/\1/p; s/.*\b(MHA_ERR_[A-Z_]+) = .*/\1/p' \
+        include/mha_cl.h); do
         grep -qw "$name" docs/libmha-cl.3 || missing+=" $name"
     done
     if [ -z "$missing" ]; then
