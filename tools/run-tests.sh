@@ -200,10 +200,10 @@ stage_header() {
     done
     say "every public name is in the man page"
     local name missing=
-    for name in $(sed -nE 's/^MHA_API .*\b(mha_[a-z_]+)\(.*/\1/p; s/.*\b(MHA_ERR_[A-Z_]+) = .*/\1/p' \
-        include/mha_cl.h); do
+    while read -r name; do
         grep -qw "$name" docs/libmha-cl.3 || missing+=" $name"
-    done
+    done < <(sed -nE 's/^MHA_API .*\b(mha_[a-z_]+)\(.*/\1/p; s/.*\b(MHA_ERR_[A-Z_]+) = .*/\1/p' \
+        include/mha_cl.h)
     if [ -z "$missing" ]; then
         ok=$((ok + 1))
     else
