@@ -75,10 +75,11 @@ static inline void pack_q(const struct mha_kernel_args *a, local real *panel,
             }
 }
 
-/* Rows of k or v as reals; returns NaN in some lane if any element is not finite, else 0. */
-static inline realv copy_rows(local real *tile, int tile_stride, global const storage *rows,
-                              long row_stride, int count, int dim) {
-    realv check = 0;
+/* Rows of k or v as reals; returns the largest magnitude of each lane, as bits: an integer maximum
+ * keeps an Inf or NaN that arithmetic could lose, since compilers may take x * 0 for 0. */
+static inline intv copy_rows(local real *tile, int tile_stride, global const storage *rows,
+                             long row_stride, int count, int dim) {
+    intv most = 0;
     for (int j = 0; j < count; ++j) {
         global const storage *row = rows + j * row_stride;
         local real *out = tile + j * tile_stride;
@@ -86,25 +87,19 @@ static inline realv copy_rows(local real *tile, int tile_stride, global const st
         for (; d + VEC <= dim; d += VEC) {
             const realv x = load_v(row + d);
             VSTORE(x, out + d);
-            check += x * (real)0;
+            most = max(most, AS_INTV(x) & MAGNITUDE_MASK);
         }
         for (; d < tile_stride; d += VEC) {
             const realv x = load_v_part(row + d, max(dim - d, 0));
             VSTORE(x, out + d);
-            check += x * (real)0;
+            most = max(most, AS_INTV(x) & MAGNITUDE_MASK);
         }
     }
-    return check;
+    return most;
 }
 
-static inline bool has_nan(realv x) {
-    real y[VEC];
-    VSTORE(x, y);
-    bool found = false;
-#pragma unroll 1
-    for (int e = 0; e < VEC; ++e)
-        found |= isnan(y[e]);
-    return found;
+static inline bool are_finite(intv magnitude) {
+    return !any(magnitude >= INFINITY_BITS);
 }
 
 /* S^T for `count` keys of the tile, scaled; rows up to the next multiple of MICRO_KV are written
@@ -339,8 +334,8 @@ kernel void panel(ATTENTION_BUFFERS, const struct mha_kernel_args a, local realv
         copy_rows(m.k + row * m.d_qk, m.d_qk, k + (tile + row) * a.k.stride_token, a.k.stride_token,
                   rows, a.head_dim_qk);
         const bool is_finite =
-            !has_nan(copy_rows(m.v + row * m.d_v, m.d_v, v + (tile + row) * a.v.stride_token,
-                               a.v.stride_token, rows, a.head_dim_v));
+            are_finite(copy_rows(m.v + row * m.d_v, m.d_v, v + (tile + row) * a.v.stride_token,
+                                 a.v.stride_token, rows, a.head_dim_v));
         /* The last register tile reads whole: rows beyond the keys are zero, not garbage. */
         for (int e = (row + rows) * m.d_qk; e < round_up(row + rows, MICRO_KV) * m.d_qk; e += VEC)
             VSTORE((realv)0, m.k + e);

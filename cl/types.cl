@@ -22,6 +22,9 @@ typedef double storage;
 #define CONVERT_REALV PASTE(convert_double, VEC)
 #define CONVERT_INTV PASTE(convert_long, VEC)
 #define AS_REAL(bits) as_double(bits)
+#define AS_INTV PASTE(as_long, VEC)
+#define MAGNITUDE_MASK 0x7fffffffffffffffL
+#define INFINITY_BITS 0x7ff0000000000000L
 #else
 typedef float real;
 typedef PASTE(float, VEC) realv;
@@ -34,6 +37,9 @@ typedef ushort storage; /* half is no type of its own without cl_khr_fp16 */
 #define CONVERT_REALV PASTE(convert_float, VEC)
 #define CONVERT_INTV PASTE(convert_int, VEC)
 #define AS_REAL(bits) as_float((int)(bits))
+#define AS_INTV PASTE(as_int, VEC)
+#define MAGNITUDE_MASK 0x7fffffff
+#define INFINITY_BITS 0x7f800000
 #endif
 
 #define VLOAD(p) PASTE(vload, VEC)(0, p)

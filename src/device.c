@@ -3,6 +3,7 @@
 
 #include "../cl/arguments.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -148,6 +149,14 @@ mha_status mha_device_query(cl_device_id device, const struct allocator *allocat
     caps->is_cpu = type & CL_DEVICE_TYPE_CPU;
     caps->has_fp64 = fp64 && strstr(texts[DEVICE_EXTENSIONS], "cl_khr_fp64");
     caps->max_work_item = work_items[0];
+    caps->max_loops = INFINITY;
+    if (strstr(texts[DEVICE_NAME], "llvmpipe")) {
+        /* It leaves a work-item's loops, whatever they still had to do, after 65,535 iterations in
+         * all (LP_MAX_TGSI_LOOP_ITERATIONS), and says nothing; and its kernels take work-groups of
+         * 32, not of the 1,024 that the device claims. */
+        caps->max_loops = 65535;
+        caps->max_work_group = 32;
+    }
     if (caps->float_vector == 0)
         caps->float_vector = 1;
     if (caps->compute_units == 0)

@@ -15,6 +15,7 @@ struct device_caps {
     size_t max_work_group, max_work_item; /* of dimension 0 */
     size_t max_parameter_bytes;
     cl_ulong local_bytes, max_alloc_bytes;
+    double max_loops; /* iterations of all loops of a work-item together; INFINITY: any number */
 };
 
 /* Refuses, with the reason, a device that the library can't run on. *identity, to be released with

@@ -12,6 +12,12 @@ static bool try_variant(const struct variant *variant, const struct problem *pro
     variant->heuristic(problem, caps, &selection->tuning);
     if (!variant->legal(problem, caps, &selection->tuning, why, why_bytes))
         return false;
+    const double loops = variant->loops(problem, &selection->tuning);
+    if (loops > caps->max_loops) {
+        snprintf(why, why_bytes, "loops %.0f times per work-item, the driver stops after %.0f",
+                 loops, caps->max_loops);
+        return false;
+    }
     const size_t workspace = variant->workspace_bytes(problem, caps, &selection->tuning);
     if (workspace > problem->workspace_limit_bytes || workspace > caps->max_alloc_bytes) {
         const bool is_limit = workspace > problem->workspace_limit_bytes;
@@ -42,12 +48,14 @@ mha_status mha_select(const struct problem *problem, const struct device_caps *c
     if (problem->dtype == MHA_F64 && !caps->has_fp64)
         return mha_fail(error, MHA_ERR_UNSUPPORTED, "%s has no fp64 (cl_khr_fp64)", caps->name);
     const bool split = is_split_useful(problem, caps);
+    /* A CPU that reports no vectors has its driver vectorise across work-items, as a GPU does. */
+    const bool is_panel = caps->is_cpu && caps->float_vector > 1;
     const struct preference order[] = {
         {problem->variant[0] ? problem->variant : NULL, "asked for by name"},
-        {split && caps->is_cpu ? "panel_split" : NULL, "few queries, CPU: the keys are shared out"},
-        {split && !caps->is_cpu ? "flash_split" : NULL, "few queries: the keys are shared out"},
-        {caps->is_cpu ? "panel" : "flash", caps->is_cpu ? "CPU: explicit vectors, packed panels"
-                                                        : "work-group tiles in local memory"},
+        {split && is_panel ? "panel_split" : NULL, "few queries, CPU: the keys are shared out"},
+        {split && !is_panel ? "flash_split" : NULL, "few queries: the keys are shared out"},
+        {is_panel ? "panel" : "flash",
+         is_panel ? "CPU: explicit vectors, packed panels" : "work-group tiles in local memory"},
         {"staged", "the fused variants can't do this"},
         {"reference", "nothing faster can do this"},
     };

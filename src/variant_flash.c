@@ -121,6 +121,23 @@ static bool launch_split(const struct problem *plan, const struct problem *call,
     return index < 2;
 }
 
+static double loops(const struct problem *p, const struct tuning *t) {
+    const int *v = t->value;
+    const double rows = (double)v[BLOCK_Q] / v[THREADS_Q], dv = padded_head_dim(p);
+    const double columns = (double)v[BLOCK_KV] / v[THREADS_KV], dims = dv / v[THREADS_KV];
+    const double threads = (double)work_group(t), tile = rows * columns;
+    const double slices = (p->head_dim_qk + SLICE - 1) / SLICE;
+    /* Not unrolled, a register tile is loops too. */
+    const bool is_rolled = v[UNROLL] == 1;
+    const double qk = slices * (SLICE * (1 + (is_rolled ? rows + tile + columns : 0)) +
+                                (v[BLOCK_Q] + v[BLOCK_KV]) * SLICE / threads + 2);
+    const double softmax = 6 * tile + rows * (v[THREADS_KV] + dims + 4);
+    const double pv =
+        v[BLOCK_KV] * (1 + (is_rolled ? rows + dims * (rows + 1) : 0) + dv / threads + 1);
+    const double tiles = (double)p->seqlen_kv / v[BLOCK_KV] + 1;
+    return tiles * (qk + softmax + pv) + rows * (v[THREADS_KV] + dims + 2) * 2;
+}
+
 #define FLASH_TUNABLES                                                                             \
     {VEC, true, {4}}, {UNROLL, true, {1, 64}}, {BLOCK_Q, true, {4, 8, 16, 32, 64, 128}},           \
         {BLOCK_KV, true, {16, 32, 64, 128}}, {THREADS_Q, true, {4, 8, 16, 32}}, {                  \
@@ -140,6 +157,7 @@ const struct variant mha_variant_flash = {
     .local_bytes = local_bytes,
     .workspace_bytes = mha_no_workspace,
     .launch = launch_whole,
+    .loops = loops,
     .efficiency = 0.1,
 };
 
@@ -154,5 +172,6 @@ const struct variant mha_variant_flash_split = {
     .local_bytes = local_bytes,
     .workspace_bytes = mha_split_workspace,
     .launch = launch_split,
+    .loops = loops,
     .efficiency = 0.1,
 };

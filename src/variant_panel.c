@@ -123,6 +123,17 @@ static bool launch_split(const struct problem *plan, const struct problem *call,
     return index < 2;
 }
 
+static double loops(const struct problem *p, const struct tuning *t) {
+    const int *v = t->value;
+    const double keys = p->seqlen_kv, lanes = v[VEC] * v[LANE_VECTORS];
+    const double panels = v[BLOCK_Q] / lanes, dims = (double)p->head_dim_qk + p->head_dim_v;
+    const double copy = (keys + v[BLOCK_Q]) * (dims / v[VEC] + 2.0 * v[VEC]);
+    const double products =
+        panels * keys * ((double)p->head_dim_qk / v[MICRO_KV] + (double)p->head_dim_v / v[MICRO_D]);
+    return copy + products + panels * (keys + 1) * (lanes + 3.0 * v[LANE_VECTORS]) +
+           2 * panels * dims * v[VEC];
+}
+
 #define PANEL_FILES                                                                                \
     "arguments.h", "types.cl", "problem.cl", "mask.cl", "softmax.cl", "panel.cl", "combine.cl"
 #define PANEL_TUNABLES                                                                             \
@@ -143,6 +154,7 @@ const struct variant mha_variant_panel = {
     .local_bytes = local_bytes,
     .workspace_bytes = mha_no_workspace,
     .launch = launch_whole,
+    .loops = loops,
     .efficiency = 0.2,
 };
 
@@ -158,5 +170,6 @@ const struct variant mha_variant_panel_split = {
     .local_bytes = local_bytes,
     .workspace_bytes = mha_split_workspace,
     .launch = launch_split,
+    .loops = loops,
     .efficiency = 0.2,
 };

@@ -34,6 +34,12 @@ static bool launch(const struct problem *plan, const struct problem *call,
     return index == 0;
 }
 
+static double loops(const struct problem *p, const struct tuning *t) {
+    (void)t;
+    const double passes = 3 + p->head_dim_v / 16.0 + 1;
+    return p->seqlen_kv * (p->head_dim_qk + 20.0) * passes + 2.0 * p->head_dim_v;
+}
+
 const struct variant mha_variant_reference = {
     .name = "reference",
     .files = {"arguments.h", "types.cl", "problem.cl", "mask.cl", "reference.cl"},
@@ -42,5 +48,6 @@ const struct variant mha_variant_reference = {
     .legal = legal,
     .workspace_bytes = workspace_bytes,
     .launch = launch,
+    .loops = loops,
     .efficiency = 0.01,
 };

@@ -107,6 +107,14 @@ static bool launch(const struct problem *plan, const struct problem *call,
     return true;
 }
 
+static double loops(const struct problem *p, const struct tuning *t) {
+    const int *v = t->value;
+    const double qk = (double)p->head_dim_qk / v[VEC] + v[BLOCK_Q] * v[BLOCK_KV] * 2.0 * v[VEC];
+    const double rows = 4.0 * p->seqlen_kv / v[WORK_GROUP] + 8.0 * v[VEC];
+    const double pv = (double)p->seqlen_kv * (1 + v[MICRO_D] * v[VEC]);
+    return qk > rows ? qk + pv : rows + pv;
+}
+
 const struct variant mha_variant_staged = {
     .name = "staged",
     .files = {"arguments.h", "types.cl", "problem.cl", "mask.cl", "softmax.cl", "staged.cl",
@@ -121,5 +129,6 @@ const struct variant mha_variant_staged = {
     .legal = legal,
     .workspace_bytes = workspace_bytes,
     .launch = launch,
+    .loops = loops,
     .efficiency = 0.05,
 };

@@ -75,6 +75,8 @@ struct variant {
     bool (*launch)(const struct problem *plan, const struct problem *call,
                    const struct device_caps *, const struct tuning *, int64_t index,
                    struct launch *, struct mha_kernel_args *args);
+    /* An upper bound of the iterations of all loops of one work-item, at the problem's maxima. */
+    double (*loops)(const struct problem *, const struct tuning *);
     double efficiency; /* fraction of the device's estimated rate, for predicting times */
 };
 

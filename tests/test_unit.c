@@ -5,6 +5,7 @@
 #include "source.h"
 
 #include <criterion/criterion.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,6 +55,7 @@ static struct device_caps caps_of(size_t i) {
         .local_bytes = devices[i].local_bytes,
         .max_alloc_bytes = (cl_ulong)1 << 30,
         .address_bits = 64,
+        .max_loops = INFINITY,
     };
     snprintf(caps.name, sizeof(caps.name), "%s", devices[i].name);
     return caps;
