@@ -53,7 +53,7 @@ static inline real apply_masks(const struct mha_kernel_args *a, const struct sco
                                global const uchar *bias, global const uchar *mask, int j, real s) {
     bool keep = j >= r->keys.lo && j < r->keys.hi;
     /* A compiler may load before it asks whether to: the address is always a valid one. */
-    const int address = clamp(j, r->keys.lo, max(r->keys.hi - 1, r->keys.lo));
+    const int address = r->keys.lo < r->keys.hi ? clamp(j, r->keys.lo, r->keys.hi - 1) : 0;
     if (keep && (a->flags & FLAG_MASK))
         keep = mask[r->mask + address * r->mask_key] != 0;
     if (keep && (a->flags & FLAG_BIAS)) {

@@ -46,6 +46,11 @@ static bool legal(const struct problem *p, const struct device_caps *caps, const
         snprintf(why, why_bytes,
                  "%d x %d work-items don't divide a tile of BLOCK_Q %d, BLOCK_KV %d, head_dim_v %d",
                  v[THREADS_Q], v[THREADS_KV], v[BLOCK_Q], v[BLOCK_KV], dv);
+    /* PoCL 3.1 drops the bounds test of a register tile that is a single row. */
+    else if (v[BLOCK_Q] < 2 * v[THREADS_Q])
+        snprintf(why, why_bytes,
+                 "needs at least 2 rows of BLOCK_Q %d per work-item, THREADS_Q is %d", v[BLOCK_Q],
+                 v[THREADS_Q]);
     else if (v[BLOCK_Q] / v[THREADS_Q] * (dv / v[THREADS_KV]) > MAX_ACCUMULATORS)
         snprintf(why, why_bytes, "needs %d accumulators per work-item, more than %d",
                  v[BLOCK_Q] / v[THREADS_Q] * (dv / v[THREADS_KV]), MAX_ACCUMULATORS);
@@ -66,7 +71,7 @@ static void heuristic(const struct problem *p, const struct device_caps *caps, s
         int block_q, block_kv, threads_q, threads_kv;
     } tiles[] = {
         {64, 64, 16, 16}, {32, 64, 16, 16}, {32, 32, 8, 16}, {32, 32, 8, 8}, {16, 32, 4, 16},
-        {8, 32, 4, 16},   {4, 64, 4, 16},   {16, 16, 4, 8},  {8, 16, 4, 8},  {4, 16, 4, 8},
+        {8, 32, 4, 16},   {4, 64, 2, 16},   {16, 16, 4, 8},  {8, 16, 4, 8},  {4, 16, 2, 8},
     };
     const size_t count = sizeof(tiles) / sizeof(*tiles);
     struct problem fused = *p;
@@ -140,7 +145,7 @@ static double loops(const struct problem *p, const struct tuning *t) {
 
 #define FLASH_TUNABLES                                                                             \
     {VEC, true, {4}}, {UNROLL, true, {1, 64}}, {BLOCK_Q, true, {4, 8, 16, 32, 64, 128}},           \
-        {BLOCK_KV, true, {16, 32, 64, 128}}, {THREADS_Q, true, {4, 8, 16, 32}}, {                  \
+        {BLOCK_KV, true, {16, 32, 64, 128}}, {THREADS_Q, true, {2, 4, 8, 16, 32}}, {               \
         THREADS_KV, true, {                                                                        \
             8, 16, 32                                                                              \
         }                                                                                          \

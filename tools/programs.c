@@ -4,6 +4,7 @@
  * mha-programs NAME       the text of one, at the tunables its variant's heuristic gives */
 #include "../src/source.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -29,7 +30,8 @@ static const struct {
       .max_work_item = 4096,
       .max_parameter_bytes = 1024,
       .local_bytes = 32768,
-      .max_alloc_bytes = 1ull << 30}},
+      .max_alloc_bytes = 1ull << 30,
+      .max_loops = INFINITY}},
     {"gpu",
      {.name = "a GPU",
       .has_fp64 = true,
@@ -41,7 +43,8 @@ static const struct {
       .max_work_item = 1024,
       .max_parameter_bytes = 1024,
       .local_bytes = 49152,
-      .max_alloc_bytes = 1ull << 30}},
+      .max_alloc_bytes = 1ull << 30,
+      .max_loops = INFINITY}},
 };
 
 static int print_program(const struct variant *variant, mha_dtype dtype,
