@@ -35,7 +35,7 @@ bool mha_split_legal(const struct tuning *t, char *why, size_t why_bytes) {
     return false;
 }
 
-int mha_split_count(const struct problem *p, const struct tuning *t) {
+static int split_count(const struct problem *p, const struct tuning *t) {
     const int64_t count = blocks_of(p->seqlen_kv, t->value[SPLIT_KEYS]);
     return count > 1 ? (int)count : 1;
 }
@@ -47,28 +47,8 @@ static int64_t rows_of(const struct problem *p) {
 size_t mha_split_workspace(const struct problem *p, const struct device_caps *caps,
                            const struct tuning *t) {
     (void)caps;
-    return mha_size_product((size_t)rows_of(p), (size_t)mha_split_count(p, t),
+    return mha_size_product((size_t)rows_of(p), (size_t)split_count(p, t),
                             (size_t)p->head_dim_v + 2, mha_real_bytes(p->dtype));
-}
-
-void mha_split_args(const struct problem *call, const struct tuning *t,
-                    struct mha_kernel_args *args) {
-    const int64_t rows = rows_of(call);
-    args->split_keys = t->value[SPLIT_KEYS];
-    args->split_rows = rows;
-    args->scratch_stats_offset =
-        args->scratch_offset + mha_split_count(call, t) * rows * call->head_dim_v;
-}
-
-void mha_split_combine(const struct problem *call, const struct tuning *t, size_t local_size,
-                       struct launch *launch) {
-    const int64_t rows = rows_of(call);
-    *launch = (struct launch){
-        .kernel = 1,
-        .blocks = rows,
-        .local_size = local_size,
-        .flops = 2.0 * (double)rows * mha_split_count(call, t) * call->head_dim_v,
-    };
 }
 
 size_t mha_no_workspace(const struct problem *p, const struct device_caps *caps,
@@ -77,8 +57,13 @@ size_t mha_no_workspace(const struct problem *p, const struct device_caps *caps,
     return 0;
 }
 
-void mha_fused_launch(const struct problem *call, const struct tuning *t, int splits,
-                      size_t local_size, struct launch *launch, struct mha_kernel_args *args) {
+size_t mha_fused_group(const struct tuning *t) {
+    const int threads = t->value[THREADS_Q] * t->value[THREADS_KV];
+    return threads ? (size_t)threads : 1;
+}
+
+static void launch_grid(const struct problem *call, const struct tuning *t, int splits,
+                        struct launch *launch, struct mha_kernel_args *args) {
     args->block_q = t->value[BLOCK_Q];
     args->block_kv = t->value[BLOCK_KV];
     args->blocks_q = (mha_int)blocks_of(call->seqlen_q, t->value[BLOCK_Q]);
@@ -86,8 +71,36 @@ void mha_fused_launch(const struct problem *call, const struct tuning *t, int sp
     *launch = (struct launch){
         .kernel = 0,
         .blocks = (int64_t)splits * call->batch * call->q_heads * args->blocks_q,
-        .local_size = local_size,
+        .local_size = mha_fused_group(t),
         .flops =
             2.0 * (double)rows_of(call) * call->seqlen_kv * (call->head_dim_qk + call->head_dim_v),
     };
+}
+
+bool mha_fused_launch(const struct problem *plan, const struct problem *call,
+                      const struct device_caps *caps, const struct tuning *t, int64_t index,
+                      struct launch *launch, struct mha_kernel_args *args) {
+    (void)plan, (void)caps;
+    launch_grid(call, t, 1, launch, args);
+    return index == 0;
+}
+
+bool mha_fused_launch_split(const struct problem *plan, const struct problem *call,
+                            const struct device_caps *caps, const struct tuning *t, int64_t index,
+                            struct launch *launch, struct mha_kernel_args *args) {
+    (void)plan, (void)caps;
+    const int64_t rows = rows_of(call);
+    const int splits = split_count(call, t);
+    launch_grid(call, t, splits, launch, args);
+    args->split_keys = t->value[SPLIT_KEYS];
+    args->split_rows = rows;
+    args->scratch_stats_offset = args->scratch_offset + splits * rows * call->head_dim_v;
+    if (index == 1)
+        *launch = (struct launch){
+            .kernel = 1,
+            .blocks = rows,
+            .local_size = mha_fused_group(t),
+            .flops = 2.0 * (double)rows * splits * call->head_dim_v,
+        };
+    return index < 2;
 }

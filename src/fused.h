@@ -12,25 +12,24 @@ int mha_split_keys(const struct problem *problem, const struct device_caps *caps
 
 bool mha_split_legal(const struct tuning *tuning, char *why, size_t why_bytes);
 
-int mha_split_count(const struct problem *problem, const struct tuning *tuning);
-
 size_t mha_split_workspace(const struct problem *problem, const struct device_caps *caps,
                            const struct tuning *tuning);
 
-/* Adds the split to the arguments of both kernels. */
-void mha_split_args(const struct problem *call, const struct tuning *tuning,
-                    struct mha_kernel_args *args);
+/* Work-items of a work-group: THREADS_Q x THREADS_KV, or one where the variant has no threads. */
+size_t mha_fused_group(const struct tuning *tuning);
 
-/* The launch of combine, kernel 1 of the variant. */
-void mha_split_combine(const struct problem *call, const struct tuning *tuning, size_t local_size,
-                       struct launch *launch);
-
-/* For variants that keep nothing in workspace. */
+/* variant.workspace_bytes of variants that keep nothing in workspace. */
 size_t mha_no_workspace(const struct problem *problem, const struct device_caps *caps,
                         const struct tuning *tuning);
 
-/* The fused kernels' grid: splits * batch * q_heads * blocks of BLOCK_Q queries. */
-void mha_fused_launch(const struct problem *call, const struct tuning *tuning, int splits,
-                      size_t local_size, struct launch *launch, struct mha_kernel_args *args);
+/* variant.launch: one kernel, its grid batch * q_heads * blocks of BLOCK_Q queries. */
+bool mha_fused_launch(const struct problem *plan, const struct problem *call,
+                      const struct device_caps *caps, const struct tuning *tuning, int64_t index,
+                      struct launch *launch, struct mha_kernel_args *args);
+
+/* variant.launch: the same grid once for each part of the keys, then combine, kernel 1. */
+bool mha_fused_launch_split(const struct problem *plan, const struct problem *call,
+                            const struct device_caps *caps, const struct tuning *tuning,
+                            int64_t index, struct launch *launch, struct mha_kernel_args *args);
 
 #endif

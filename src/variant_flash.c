@@ -103,34 +103,11 @@ static bool legal_split(const struct problem *p, const struct device_caps *caps,
     return mha_split_legal(t, why, why_bytes) && legal(p, caps, t, why, why_bytes);
 }
 
-static size_t work_group(const struct tuning *t) {
-    return (size_t)(t->value[THREADS_Q] * t->value[THREADS_KV]);
-}
-
-static bool launch_whole(const struct problem *plan, const struct problem *call,
-                         const struct device_caps *caps, const struct tuning *t, int64_t index,
-                         struct launch *launch, struct mha_kernel_args *args) {
-    (void)plan, (void)caps;
-    mha_fused_launch(call, t, 1, work_group(t), launch, args);
-    return index == 0;
-}
-
-static bool launch_split(const struct problem *plan, const struct problem *call,
-                         const struct device_caps *caps, const struct tuning *t, int64_t index,
-                         struct launch *launch, struct mha_kernel_args *args) {
-    (void)plan, (void)caps;
-    mha_fused_launch(call, t, mha_split_count(call, t), work_group(t), launch, args);
-    mha_split_args(call, t, args);
-    if (index == 1)
-        mha_split_combine(call, t, work_group(t), launch);
-    return index < 2;
-}
-
 static double loops(const struct problem *p, const struct tuning *t) {
     const int *v = t->value;
     const double rows = (double)v[BLOCK_Q] / v[THREADS_Q], dv = padded_head_dim(p);
     const double columns = (double)v[BLOCK_KV] / v[THREADS_KV], dims = dv / v[THREADS_KV];
-    const double threads = (double)work_group(t), tile = rows * columns;
+    const double threads = (double)mha_fused_group(t), tile = rows * columns;
     const double slices = (p->head_dim_qk + SLICE - 1) / SLICE;
     /* Not unrolled, a register tile is loops too. */
     const bool is_rolled = v[UNROLL] == 1;
@@ -161,7 +138,7 @@ const struct variant mha_variant_flash = {
     .legal = legal,
     .local_bytes = local_bytes,
     .workspace_bytes = mha_no_workspace,
-    .launch = launch_whole,
+    .launch = mha_fused_launch,
     .loops = loops,
     .efficiency = 0.1,
 };
@@ -176,7 +153,7 @@ const struct variant mha_variant_flash_split = {
     .legal = legal_split,
     .local_bytes = local_bytes,
     .workspace_bytes = mha_split_workspace,
-    .launch = launch_split,
+    .launch = mha_fused_launch_split,
     .loops = loops,
     .efficiency = 0.1,
 };

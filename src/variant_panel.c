@@ -104,25 +104,6 @@ static bool legal_split(const struct problem *p, const struct device_caps *caps,
     return mha_split_legal(t, why, why_bytes) && legal(p, caps, t, why, why_bytes);
 }
 
-static bool launch_whole(const struct problem *plan, const struct problem *call,
-                         const struct device_caps *caps, const struct tuning *t, int64_t index,
-                         struct launch *launch, struct mha_kernel_args *args) {
-    (void)plan, (void)caps;
-    mha_fused_launch(call, t, 1, 1, launch, args);
-    return index == 0;
-}
-
-static bool launch_split(const struct problem *plan, const struct problem *call,
-                         const struct device_caps *caps, const struct tuning *t, int64_t index,
-                         struct launch *launch, struct mha_kernel_args *args) {
-    (void)plan, (void)caps;
-    mha_fused_launch(call, t, mha_split_count(call, t), 1, launch, args);
-    mha_split_args(call, t, args);
-    if (index == 1)
-        mha_split_combine(call, t, 1, launch);
-    return index < 2;
-}
-
 static double loops(const struct problem *p, const struct tuning *t) {
     const int *v = t->value;
     const double keys = p->seqlen_kv, lanes = v[VEC] * v[LANE_VECTORS];
@@ -153,7 +134,7 @@ const struct variant mha_variant_panel = {
     .legal = legal,
     .local_bytes = local_bytes,
     .workspace_bytes = mha_no_workspace,
-    .launch = launch_whole,
+    .launch = mha_fused_launch,
     .loops = loops,
     .efficiency = 0.2,
 };
@@ -169,7 +150,7 @@ const struct variant mha_variant_panel_split = {
     .legal = legal_split,
     .local_bytes = local_bytes,
     .workspace_bytes = mha_split_workspace,
-    .launch = launch_split,
+    .launch = mha_fused_launch_split,
     .loops = loops,
     .efficiency = 0.2,
 };
