@@ -225,8 +225,8 @@ Test(misuse, program_cache) {
 
     /* A bit flipped anywhere, or an end cut off: rebuilt, stored anew. */
     cr_assert_gt(store.count, 0);
-    const size_t bytes = store.entries[0].bytes;
     for (size_t n = 0; n < 24; ++n) {
+        const size_t bytes = store.entries[0].bytes; /* not the same for every build everywhere */
         const size_t at = n < 20 ? bytes * n / 20 : 0;
         if (n < 20)
             store.entries[0].data[at] ^= 1;
@@ -236,7 +236,10 @@ Test(misuse, program_cache) {
         make_plan(engine, "reference");
         cr_expect_eq(get_info(engine).programs_compiled, 1, "damage %zu was not seen", n);
         mha_engine_destroy(&engine);
-        cr_assert_eq(store.entries[0].bytes, bytes, "damage %zu was not repaired", n);
+        engine = make_engine(&desc);
+        make_plan(engine, "reference");
+        cr_expect_eq(get_info(engine).programs_loaded, 1, "damage %zu was not repaired", n);
+        mha_engine_destroy(&engine);
     }
     store_release(&store);
     device_close(&device);
