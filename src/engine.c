@@ -42,17 +42,19 @@ static mha_status check_desc(const mha_engine_desc *d, mha_error *error) {
 static mha_status check_context(const mha_engine_desc *d, const struct allocator *allocator,
                                 mha_error *error) {
     size_t bytes = 0;
-    const cl_int code = clGetContextInfo(d->context, CL_CONTEXT_DEVICES, 0, NULL, &bytes);
+    cl_int code = clGetContextInfo(d->context, CL_CONTEXT_DEVICES, 0, NULL, &bytes);
     if (code)
         return mha_fail(error, MHA_ERR_CONTEXT, "mha_engine_desc.context is no OpenCL context");
     cl_device_id *devices = mha_allocate_zeroed(allocator, bytes);
     if (!devices)
         return mha_fail(error, MHA_ERR_HOST_MEMORY, "no memory for a list of devices");
-    clGetContextInfo(d->context, CL_CONTEXT_DEVICES, bytes, devices, NULL);
+    code = clGetContextInfo(d->context, CL_CONTEXT_DEVICES, bytes, devices, NULL);
     bool is_found = false;
     for (size_t i = 0; i < bytes / sizeof(*devices); ++i)
         is_found |= devices[i] == d->device;
     mha_release(allocator, devices);
+    if (code)
+        return mha_fail_cl(error, code, "clGetContextInfo");
     if (!is_found)
         return mha_fail(error, MHA_ERR_CONTEXT,
                         "mha_engine_desc.device is not one of the context's %zu devices",
@@ -92,9 +94,16 @@ mha_status mha_engine_create(const mha_engine_desc *desc, mha_engine **engine, m
     }
     if ((status = mha_cache_init(&e->cache, &d, &e->allocator, &e->log, error)))
         goto fail;
-    clRetainContext(d.context);
+    cl_int code = clRetainContext(d.context);
+    if (code) {
+        status = mha_fail_cl(error, code, "clRetainContext");
+        goto fail;
+    }
     e->context = d.context;
-    clRetainDevice(d.device);
+    if ((code = clRetainDevice(d.device))) {
+        status = mha_fail_cl(error, code, "clRetainDevice");
+        goto fail;
+    }
     e->device = d.device;
     *engine = e;
     return mha_succeed(error);

@@ -116,6 +116,15 @@ static mha_status check_wait_list(const mha_engine *engine, cl_uint n_wait, cons
     return MHA_SUCCESS;
 }
 
+static cl_int give_first_event(struct dispatcher *d, cl_event event) {
+    if (!d->first_event)
+        return CL_SUCCESS;
+    const cl_int code = clRetainEvent(event);
+    if (!code)
+        *d->first_event = event;
+    return code;
+}
+
 /* One dispatch; `event` is where the call's event goes if this is its last, else NULL. */
 static cl_int dispatch(const struct mha_plan *plan, struct dispatcher *d,
                        const struct launch *launch, const struct mha_kernel_args *args,
@@ -126,20 +135,21 @@ static cl_int dispatch(const struct mha_plan *plan, struct dispatcher *d,
     const bool is_wanted =
         (is_first && d->first_event) || (is_last && event) || (!is_last && !d->is_in_order);
     cl_event own = NULL;
-    const cl_int code = mha_kernel_dispatch(plan, d->queue, launch, args, blocks,
-                                            waits_for_caller     ? d->n_wait
-                                            : waits_for_previous ? 1
-                                                                 : 0,
-                                            waits_for_caller     ? d->wait
-                                            : waits_for_previous ? &d->previous
-                                                                 : NULL,
-                                            is_wanted ? &own : NULL);
+    cl_int code = mha_kernel_dispatch(plan, d->queue, launch, args, blocks,
+                                      waits_for_caller     ? d->n_wait
+                                      : waits_for_previous ? 1
+                                                           : 0,
+                                      waits_for_caller     ? d->wait
+                                      : waits_for_previous ? &d->previous
+                                                           : NULL,
+                                      is_wanted ? &own : NULL);
     if (code)
         return code;
     d->has_begun = true;
-    if (is_first && d->first_event) {
-        clRetainEvent(own);
-        *d->first_event = own;
+    if (is_first && (code = give_first_event(d, own))) {
+        if (own)
+            clReleaseEvent(own);
+        return code;
     }
     if (d->previous) {
         clReleaseEvent(d->previous);
@@ -207,9 +217,9 @@ static cl_int dispatch_nothing(const mha_engine *engine, struct dispatcher *d, c
     }
     if (code)
         return code;
-    if (d->first_event) {
-        clRetainEvent(own);
-        *d->first_event = own;
+    if ((code = give_first_event(d, own))) {
+        clReleaseEvent(own);
+        return code;
     }
     if (event)
         *event = own;
@@ -250,7 +260,7 @@ mha_status mha_enqueue_attention(mha_plan *plan, cl_command_queue queue,
     /* Midway: what was enqueued completes, but no event is given. */
     if (d.previous)
         clReleaseEvent(d.previous);
-    if (d.has_begun && d.first_event) {
+    if (d.first_event && *d.first_event) {
         clReleaseEvent(*d.first_event);
         *d.first_event = NULL;
     }

@@ -114,11 +114,12 @@ static void count(enum object kind, int step) {
         return object;                                                                             \
     }
 
-/* Counted, and never failing: nobody could undo a release, and what retains an object that it has
- * a reference to only counts up. */
+/* Counted. A release never fails: nobody could undo it. */
 #define REFERENCE(kind, type, name, step)                                                          \
     cl_int name(type object) {                                                                     \
-        cl_int code;                                                                               \
+        cl_int code = step > 0 ? begin(#name, 0) : CL_SUCCESS;                                     \
+        if (code)                                                                                  \
+            return code;                                                                           \
         FORWARD(code, name, (object));                                                             \
         if (!code)                                                                                 \
             count(kind, step);                                                                     \
