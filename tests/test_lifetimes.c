@@ -162,6 +162,11 @@ Test(misuse, threads, .timeout = 600) {
     struct worker workers[THREADS];
     mha_attention_desc desc;
     device_open(&device);
+    /* Buffers that one thread creates from host memory hold another's bytes now and then. */
+    if (strstr(device.name, "llvmpipe")) {
+        device_close(&device);
+        cr_skip_test("Mesa's rusticl is not safe with threads that share a context");
+    }
     case_get_desc(&plain, &desc);
     mha_plan *plan = make_plan(device.engine, &desc);
     for (int n = 0; n < THREADS; ++n) {
