@@ -25,6 +25,11 @@
 #ifndef DV
 #define DV 64
 #endif
+/* How q, k and v reach the registers: 1 straight from global memory, 2 in slices through local
+ * memory. Where local memory is global memory in disguise, the detour costs and brings nothing. */
+#ifndef STAGING
+#define STAGING 2
+#endif
 /* Of the register tiles. A CPU runtime keeps them in memory anyway, one array per work-item, and
  * takes half a minute to compile them unrolled. */
 #ifndef UNROLL
@@ -41,7 +46,8 @@
 #define KV_STRIDE (BLOCK_KV + 1)
 #define QK_SLICE_REALS (SLICE * (Q_STRIDE + KV_STRIDE))
 #define V_SLICE_REALS (SLICE * DV)
-#define STAGE_REALS (QK_SLICE_REALS > V_SLICE_REALS ? QK_SLICE_REALS : V_SLICE_REALS)
+#define SLICE_REALS (QK_SLICE_REALS > V_SLICE_REALS ? QK_SLICE_REALS : V_SLICE_REALS)
+#define STAGE_REALS (STAGING == 2 ? SLICE_REALS : 1)
 
 /* A slice of rows, transposed: out[d][row] for `rows` rows from `first`, clamped to `last`; zero
  * where d is beyond the head. */
@@ -71,6 +77,23 @@ static inline void pv_slice(real acc[ROWS][DIMS], local const real *p, local con
             for (int r = 0; r < ROWS; ++r)
                 if (!select_keys || x[r] != 0)
                     acc[r][d] += x[r] * y;
+        }
+    }
+}
+
+/* The same for `count` keys straight from global memory. Nobody has looked for a NaN there. */
+static inline void pv_rows(real acc[ROWS][DIMS], local const real *p, global const storage *v,
+                           long row_stride, int count, int tk, int head_dim_v) {
+    for (int j = 0; j < count; ++j, v += row_stride) {
+#pragma unroll UNROLL
+        for (int d = 0; d < DIMS; ++d) {
+            const real y = load(v + min(tk + d * THREADS_KV, head_dim_v - 1));
+#pragma unroll UNROLL
+            for (int r = 0; r < ROWS; ++r) {
+                const real x = p[j * Q_STRIDE + r * THREADS_Q];
+                if (x != 0)
+                    acc[r][d] += x * y;
+            }
         }
     }
 }
@@ -133,27 +156,40 @@ flash(ATTENTION_BUFFERS, const struct mha_kernel_args a) {
                 score[r][c] = 0;
         for (int d0 = 0; d0 < a.head_dim_qk; d0 += SLICE) {
             local real *q_slice = stage, *k_slice = stage + SLICE * Q_STRIDE;
-            barrier(CLK_LOCAL_MEM_FENCE); /* all have read what the stage held */
-            load_slice(q_slice, Q_STRIDE, q, a.q.stride_token, BLOCK_Q, i_begin, i_last, d0,
-                       a.head_dim_qk);
-            load_slice(k_slice, KV_STRIDE, k, a.k.stride_token, BLOCK_KV, tile, j_end - 1, d0,
-                       a.head_dim_qk);
-            barrier(CLK_LOCAL_MEM_FENCE); /* the slices are complete */
+            if (STAGING == 2) {
+                barrier(CLK_LOCAL_MEM_FENCE); /* all have read what the stage held */
+                load_slice(q_slice, Q_STRIDE, q, a.q.stride_token, BLOCK_Q, i_begin, i_last, d0,
+                           a.head_dim_qk);
+                load_slice(k_slice, KV_STRIDE, k, a.k.stride_token, BLOCK_KV, tile, j_end - 1, d0,
+                           a.head_dim_qk);
+                barrier(CLK_LOCAL_MEM_FENCE); /* the slices are complete */
+            }
             const int depth = min(SLICE, a.head_dim_qk - d0);
             for (int d = 0; d < depth; ++d) {
                 real x[ROWS];
 #pragma unroll UNROLL
                 for (int r = 0; r < ROWS; ++r)
-                    x[r] = q_slice[d * Q_STRIDE + tq + r * THREADS_Q];
+                    x[r] = STAGING == 2
+                               ? q_slice[d * Q_STRIDE + tq + r * THREADS_Q]
+                               : load(q +
+                                      min(i_begin + tq + r * THREADS_Q, i_last) * a.q.stride_token +
+                                      d0 + d);
 #pragma unroll UNROLL
                 for (int c = 0; c < COLS; ++c) {
-                    const real y = k_slice[d * KV_STRIDE + tk + c * THREADS_KV];
+                    const real y =
+                        STAGING == 2
+                            ? k_slice[d * KV_STRIDE + tk + c * THREADS_KV]
+                            : load(k +
+                                   min(tile + tk + c * THREADS_KV, j_end - 1) * a.k.stride_token +
+                                   d0 + d);
 #pragma unroll UNROLL
                     for (int r = 0; r < ROWS; ++r)
                         score[r][c] += x[r] * y;
                 }
             }
         }
+        if (STAGING != 2)
+            barrier(CLK_LOCAL_MEM_FENCE); /* all have read the last tile's p and partial maxima */
         /* Whether any query of the block may not see some key of the tile. */
         const bool is_partial = of_last.lo > tile || of_first.hi < tile + BLOCK_KV ||
                                 tile < j_begin || j_end < tile + BLOCK_KV;
@@ -208,7 +244,14 @@ flash(ATTENTION_BUFFERS, const struct mha_kernel_args a) {
                 acc[r][d] *= correction[r];
         }
         for (int first = 0; first < BLOCK_KV && tile + first < j_end; first += SLICE) {
-            barrier(CLK_LOCAL_MEM_FENCE); /* p is complete; all have read what the stage held */
+            local const real *p = p_tile + first * Q_STRIDE + tq;
+            if (STAGING == 2 || first == 0)
+                barrier(CLK_LOCAL_MEM_FENCE); /* p is complete; all have read what the stage held */
+            if (STAGING != 2) {
+                pv_rows(acc, p, v + (tile + first) * a.v.stride_token, a.v.stride_token,
+                        min(SLICE, j_end - tile - first), tk, a.head_dim_v);
+                continue;
+            }
             if (item == 0)
                 not_finite[1 - parity] = 0; /* last read before this barrier */
             for (int e = item; e < SLICE * DV; e += THREADS) {
@@ -222,7 +265,6 @@ flash(ATTENTION_BUFFERS, const struct mha_kernel_args a) {
             /* A key of weight 0 must not bring in its NaN. */
             const bool select_keys = not_finite[parity];
             parity = 1 - parity;
-            local const real *p = p_tile + first * Q_STRIDE + tq;
             if (select_keys)
                 pv_slice(acc, p, stage + tk, true);
             else

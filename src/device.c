@@ -95,6 +95,7 @@ static char *join_identity(const struct allocator *allocator, char *const texts[
 mha_status mha_device_query(cl_device_id device, const struct allocator *allocator,
                             struct device_caps *caps, char **identity, mha_error *error) {
     cl_device_type type = 0;
+    cl_device_local_mem_type local_type = CL_GLOBAL;
     cl_device_fp_config fp = 0, fp64 = 0;
     cl_bool is_available = CL_FALSE, has_compiler = CL_FALSE;
     cl_platform_id platform = NULL;
@@ -125,6 +126,7 @@ mha_status mha_device_query(cl_device_id device, const struct allocator *allocat
         FACT(CL_DEVICE_MAX_WORK_ITEM_SIZES, work_items),
         FACT(CL_DEVICE_MAX_PARAMETER_SIZE, caps->max_parameter_bytes),
         FACT(CL_DEVICE_LOCAL_MEM_SIZE, caps->local_bytes),
+        FACT(CL_DEVICE_LOCAL_MEM_TYPE, local_type),
         FACT(CL_DEVICE_MAX_MEM_ALLOC_SIZE, caps->max_alloc_bytes),
 #undef FACT
     };
@@ -149,6 +151,7 @@ mha_status mha_device_query(cl_device_id device, const struct allocator *allocat
     caps->is_cpu = type & CL_DEVICE_TYPE_CPU;
     caps->has_fp64 = fp64 && strstr(texts[DEVICE_EXTENSIONS], "cl_khr_fp64");
     caps->max_work_item = work_items[0];
+    caps->is_local_dedicated = local_type == CL_LOCAL;
     caps->max_loops = INFINITY;
     if (strstr(texts[DEVICE_NAME], "llvmpipe")) {
         /* It leaves a work-item's loops, whatever they still had to do, after 65,535 iterations in

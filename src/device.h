@@ -15,6 +15,7 @@ struct device_caps {
     size_t max_work_group, max_work_item; /* of dimension 0 */
     size_t max_parameter_bytes;
     cl_ulong local_bytes, max_alloc_bytes;
+    bool is_local_dedicated; /* local memory is not global memory in disguise */
     double max_loops; /* iterations of all loops of a work-item together; INFINITY: any number */
 };
 

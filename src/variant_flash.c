@@ -27,8 +27,9 @@ static size_t local_bytes(const struct problem *p, const struct tuning *t) {
     const int *v = t->value;
     const size_t q_stride = (size_t)v[BLOCK_Q] + 1, kv_stride = (size_t)v[BLOCK_KV] + 1;
     const size_t qk = SLICE * (q_stride + kv_stride), pv = SLICE * (size_t)padded_head_dim(p);
+    const size_t slices = v[STAGING] != 2 ? 1 : qk > pv ? qk : pv;
     const size_t reals =
-        (qk > pv ? qk : pv) + (size_t)v[BLOCK_KV] * q_stride + (size_t)(v[BLOCK_Q] * v[THREADS_KV]);
+        slices + (size_t)v[BLOCK_KV] * q_stride + (size_t)(v[BLOCK_Q] * v[THREADS_KV]);
     return reals * mha_real_bytes(p->dtype) + 2 * sizeof(cl_int);
 }
 
@@ -80,6 +81,7 @@ static void heuristic(const struct problem *p, const struct device_caps *caps, s
     for (size_t i = 0; i < count; ++i) {
         *t = (struct tuning){{0}};
         t->value[VEC] = 4;
+        t->value[STAGING] = caps->is_local_dedicated || caps->is_cpu ? 2 : 1;
         t->value[UNROLL] = caps->is_cpu ? 1 : 64;
         t->value[BLOCK_Q] = tiles[i].block_q;
         t->value[BLOCK_KV] = tiles[i].block_kv;
@@ -95,6 +97,9 @@ static void heuristic(const struct problem *p, const struct device_caps *caps, s
 static void heuristic_split(const struct problem *p, const struct device_caps *caps,
                             struct tuning *t) {
     heuristic(p, caps, t);
+    /* Selection gives a CPU of vectors neither; its tests see both. */
+    if (caps->is_cpu)
+        t->value[STAGING] = 1;
     t->value[SPLIT_KEYS] = mha_split_keys(p, caps, t);
 }
 
@@ -121,8 +126,9 @@ static double loops(const struct problem *p, const struct tuning *t) {
 }
 
 #define FLASH_TUNABLES                                                                             \
-    {VEC, true, {4}}, {UNROLL, true, {1, 64}}, {BLOCK_Q, true, {4, 8, 16, 32, 64, 128}},           \
-        {BLOCK_KV, true, {16, 32, 64, 128}}, {THREADS_Q, true, {2, 4, 8, 16, 32}}, {               \
+    {VEC, true, {4}}, {STAGING, true, {1, 2}}, {UNROLL, true, {1, 64}},                            \
+        {BLOCK_Q, true, {4, 8, 16, 32, 64, 128}}, {BLOCK_KV, true, {16, 32, 64, 128}},             \
+        {THREADS_Q, true, {2, 4, 8, 16, 32}}, {                                                    \
         THREADS_KV, true, {                                                                        \
             8, 16, 32                                                                              \
         }                                                                                          \

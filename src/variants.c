@@ -13,6 +13,7 @@ const char *const mha_tunable_names[TUNABLE_COUNT] = {
     [BLOCK_KV] = "BLOCK_KV",
     [THREADS_Q] = "THREADS_Q",
     [THREADS_KV] = "THREADS_KV",
+    [STAGING] = "STAGING",
     [UNROLL] = "UNROLL",
     [WORK_GROUP] = "WORK_GROUP",
     [SPLIT_KEYS] = "SPLIT_KEYS",

@@ -20,6 +20,7 @@ enum tunable {
     BLOCK_KV,     /* keys of a tile */
     THREADS_Q,    /* work-items along the queries of a tile */
     THREADS_KV,   /* work-items along its keys */
+    STAGING,      /* of tiles: 1 none, 2 in local memory */
     UNROLL,       /* of register tiles; 1: none */
     WORK_GROUP,   /* work-items where they are independent of one another */
     SPLIT_KEYS,   /* keys of each part: a multiple of BLOCK_KV */

@@ -31,6 +31,7 @@ static const struct {
       .max_parameter_bytes = 1024,
       .local_bytes = 32768,
       .max_alloc_bytes = 1ull << 30,
+      .is_local_dedicated = true,
       .max_loops = INFINITY}},
     {"gpu",
      {.name = "a GPU",
@@ -44,6 +45,7 @@ static const struct {
       .max_parameter_bytes = 1024,
       .local_bytes = 49152,
       .max_alloc_bytes = 1ull << 30,
+      .is_local_dedicated = true,
       .max_loops = INFINITY}},
 };
 
