@@ -44,7 +44,8 @@ typedef cl_int mha_int;
 #define STAGE_SOFTCAP 2
 #define STAGE_MASKED 3
 
-/* No position, window or length is larger, so that sums of three fit 32 bits with room to spare. */
+/* No length or position offset is larger, and no window as much as twice that: then an aligned
+ * position plus a window still fits 32 bits. */
 #define MHA_MAX_POSITION (1 << 29)
 
 struct mha_tensor_args {

@@ -1,6 +1,6 @@
 /* What happens to one score between QK^T and softmax: softcap, bias, ALiBi, masks.
  *
- * In: problem.cl. Out: struct score_row, modify_score(). A masked score is -inf. */
+ * In: problem.cl. Out: struct score_row, apply_softcap(), apply_masks(). A masked score is -inf. */
 
 struct score_row {
     long bias, mask; /* elements of key 0 */

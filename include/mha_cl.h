@@ -78,7 +78,8 @@ typedef enum mha_status {
     MHA_ERR_BUFFER_SIZE = -11, /* a tensor reaches beyond the end of its buffer */
     MHA_ERR_WORKSPACE = -12,   /* workspace missing or too small */
     MHA_ERR_ALIAS = -13,       /* an output overlaps an input, another output or the workspace */
-    MHA_ERR_CONTEXT = -14,     /* an OpenCL object of another context, or not a valid object */
+    MHA_ERR_CONTEXT = -14,     /* an OpenCL object of another context, not a valid one, not a
+                                   buffer, or one the device may not read or write as needed */
     MHA_ERR_QUEUE = -15,       /* the queue's device or context is not the engine's */
     MHA_ERR_WAIT_LIST = -16,   /* n_wait and wait disagree, or an event of another context */
     MHA_ERR_DEVICE = -17,      /* the device lacks what the library needs; the message says what */

@@ -35,12 +35,10 @@ struct preference {
 };
 
 /* Few queries leave most compute units idle unless the keys are shared out. Batch invariance
- * forbids looking at batch and queries: then only the heads count. */
+ * forbids looking at batch and queries. */
 static bool is_split_useful(const struct problem *p, const struct device_caps *caps) {
-    const bool is_invariant = p->flags & MHA_BATCH_INVARIANT;
-    const int64_t groups = is_invariant ? INT64_MAX : (int64_t)p->batch * p->q_heads;
-    return !is_invariant && p->seqlen_q <= 16 && p->seqlen_kv >= 512 &&
-           groups < 8 * (int64_t)caps->compute_units;
+    return !(p->flags & MHA_BATCH_INVARIANT) && p->seqlen_q <= 16 && p->seqlen_kv >= 512 &&
+           (int64_t)p->batch * p->q_heads < 8 * (int64_t)caps->compute_units;
 }
 
 mha_status mha_select(const struct problem *problem, const struct device_caps *caps, int skip,

@@ -90,7 +90,7 @@ const struct variant *mha_variant_find(const char *name);
 void mha_tuning_print(const struct variant *variant, const struct tuning *tuning, char *text,
                       size_t bytes);
 
-/* Multiplies; SIZE_MAX where the product leaves size_t. Ends with a zero factor. */
+/* SIZE_MAX where the product leaves size_t. */
 size_t mha_size_product(size_t a, size_t b, size_t c, size_t d);
 
 #endif
