@@ -19,7 +19,6 @@ typedef double real;
 typedef PASTE(double, VEC) realv;
 typedef PASTE(long, VEC) intv; /* of the width that comparisons of realv give */
 typedef double storage;
-#define CONVERT_REALV PASTE(convert_double, VEC)
 #define CONVERT_INTV PASTE(convert_long, VEC)
 #define AS_REAL(bits) as_double(bits)
 #define AS_INTV PASTE(as_long, VEC)
@@ -34,7 +33,6 @@ typedef float storage;
 #else
 typedef ushort storage; /* half is no type of its own without cl_khr_fp16 */
 #endif
-#define CONVERT_REALV PASTE(convert_float, VEC)
 #define CONVERT_INTV PASTE(convert_int, VEC)
 #define AS_REAL(bits) as_float((int)(bits))
 #define AS_INTV PASTE(as_int, VEC)

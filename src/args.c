@@ -91,8 +91,7 @@ static mha_status add_region(const struct mha_plan *plan, const char *name,
     cl_int code;
     if ((code =
              clGetMemObjectInfo(memory->buffer, CL_MEM_CONTEXT, sizeof(context), &context, NULL)))
-        return mha_fail(error, MHA_ERR_CONTEXT, "%s.buffer is no OpenCL buffer (error %d)", name,
-                        (int)code);
+        return mha_fail_code(error, MHA_ERR_CONTEXT, code, "%s.buffer is no OpenCL buffer", name);
     if (context != plan->engine->context)
         return mha_fail(error, MHA_ERR_CONTEXT, "%s.buffer is of another context than the engine",
                         name);

@@ -44,7 +44,8 @@ static mha_status check_context(const mha_engine_desc *d, const struct allocator
     size_t bytes = 0;
     cl_int code = clGetContextInfo(d->context, CL_CONTEXT_DEVICES, 0, NULL, &bytes);
     if (code)
-        return mha_fail(error, MHA_ERR_CONTEXT, "mha_engine_desc.context is no OpenCL context");
+        return mha_fail_code(error, MHA_ERR_CONTEXT, code,
+                             "mha_engine_desc.context is no OpenCL context");
     cl_device_id *devices = mha_allocate_zeroed(allocator, bytes);
     if (!devices)
         return mha_fail(error, MHA_ERR_HOST_MEMORY, "no memory for a list of devices");

@@ -80,6 +80,7 @@ struct dispatcher {
     cl_event previous;     /* out-of-order: owned */
     cl_event *first_event; /* where the first dispatch's event goes; NULL: nowhere */
     bool has_begun;
+    bool has_buffers[MHA_MAX_KERNELS]; /* kernels whose buffers are set */
 };
 
 static mha_status check_queue(const mha_engine *engine, cl_command_queue queue, bool *is_in_order,
@@ -89,10 +90,12 @@ static mha_status check_queue(const mha_engine *engine, cl_command_queue queue, 
     cl_command_queue_properties properties = 0;
     if (!queue)
         return mha_fail(error, MHA_ERR_NULL, "queue is NULL");
-    if (clGetCommandQueueInfo(queue, CL_QUEUE_CONTEXT, sizeof(context), &context, NULL) ||
-        clGetCommandQueueInfo(queue, CL_QUEUE_DEVICE, sizeof(device), &device, NULL) ||
-        clGetCommandQueueInfo(queue, CL_QUEUE_PROPERTIES, sizeof(properties), &properties, NULL))
-        return mha_fail(error, MHA_ERR_QUEUE, "queue is no OpenCL command queue");
+    cl_int code;
+    if ((code = clGetCommandQueueInfo(queue, CL_QUEUE_CONTEXT, sizeof(context), &context, NULL)) ||
+        (code = clGetCommandQueueInfo(queue, CL_QUEUE_DEVICE, sizeof(device), &device, NULL)) ||
+        (code = clGetCommandQueueInfo(queue, CL_QUEUE_PROPERTIES, sizeof(properties), &properties,
+                                      NULL)))
+        return mha_fail_code(error, MHA_ERR_QUEUE, code, "queue is no OpenCL command queue");
     if (context != engine->context || device != engine->device)
         return mha_fail(error, MHA_ERR_QUEUE, "the queue's %s is not the engine's",
                         context != engine->context ? "context" : "device");
@@ -107,11 +110,12 @@ static mha_status check_wait_list(const mha_engine *engine, cl_uint n_wait, cons
                         wait ? "not NULL" : "NULL");
     for (cl_uint i = 0; i < n_wait; ++i) {
         cl_context context = NULL;
+        cl_int code = CL_SUCCESS;
         if (!wait[i] ||
-            clGetEventInfo(wait[i], CL_EVENT_CONTEXT, sizeof(context), &context, NULL) ||
+            (code = clGetEventInfo(wait[i], CL_EVENT_CONTEXT, sizeof(context), &context, NULL)) ||
             context != engine->context)
-            return mha_fail(error, MHA_ERR_WAIT_LIST,
-                            "wait[%u] is not an event of the engine's context", i);
+            return mha_fail_code(error, MHA_ERR_WAIT_LIST, code,
+                                 "wait[%u] is not an event of the engine's context", i);
     }
     return MHA_SUCCESS;
 }
@@ -169,9 +173,11 @@ static cl_int dispatch_launch(const struct mha_plan *plan, struct dispatcher *d,
                               struct mha_kernel_args *args, bool is_last_launch, cl_event *event) {
     const int64_t step =
         mha_blocks_per_dispatch(&plan->engine->caps, plan->selection.variant, launch);
-    cl_int code = mha_kernel_set_buffers(plan, launch->kernel, call->buffers);
+    cl_int code = CL_SUCCESS;
+    if (!d->has_buffers[launch->kernel])
+        code = mha_kernel_set_buffers(plan, launch->kernel, call->buffers);
+    d->has_buffers[launch->kernel] = true;
     args->blocks = launch->blocks;
-    args->first_pair = launch->first_pair;
     for (int64_t first = 0; !code && first < launch->blocks; first += step) {
         const int64_t rest = launch->blocks - first;
         args->first_block = first;

@@ -28,14 +28,20 @@ int mha_split_keys(const struct problem *p, const struct device_caps *caps,
 }
 
 bool mha_split_legal(const struct tuning *t, char *why, size_t why_bytes) {
-    if (t->value[SPLIT_KEYS] > 0 && t->value[SPLIT_KEYS] % t->value[BLOCK_KV] == 0)
+    if (t->value[SPLIT_KEYS] % t->value[BLOCK_KV] == 0)
         return true;
     snprintf(why, why_bytes, "SPLIT_KEYS %d is not a multiple of BLOCK_KV %d", t->value[SPLIT_KEYS],
              t->value[BLOCK_KV]);
     return false;
 }
 
+static bool is_split(const struct tuning *t) {
+    return t->value[SPLIT_KEYS] > 0;
+}
+
 static int split_count(const struct problem *p, const struct tuning *t) {
+    if (!is_split(t))
+        return 1;
     const int64_t count = blocks_of(p->seqlen_kv, t->value[SPLIT_KEYS]);
     return count > 1 ? (int)count : 1;
 }
@@ -44,17 +50,13 @@ static int64_t rows_of(const struct problem *p) {
     return (int64_t)p->batch * p->q_heads * p->seqlen_q;
 }
 
-size_t mha_split_workspace(const struct problem *p, const struct device_caps *caps,
+size_t mha_fused_workspace(const struct problem *p, const struct device_caps *caps,
                            const struct tuning *t) {
     (void)caps;
+    if (!is_split(t))
+        return 0;
     return mha_size_product((size_t)rows_of(p), (size_t)split_count(p, t),
                             (size_t)p->head_dim_v + 2, mha_real_bytes(p->dtype));
-}
-
-size_t mha_no_workspace(const struct problem *p, const struct device_caps *caps,
-                        const struct tuning *t) {
-    (void)p, (void)caps, (void)t;
-    return 0;
 }
 
 size_t mha_fused_group(const struct tuning *t) {
@@ -62,45 +64,29 @@ size_t mha_fused_group(const struct tuning *t) {
     return threads ? (size_t)threads : 1;
 }
 
-static void launch_grid(const struct problem *call, const struct tuning *t, int splits,
-                        struct launch *launch, struct mha_kernel_args *args) {
-    args->block_q = t->value[BLOCK_Q];
-    args->block_kv = t->value[BLOCK_KV];
-    args->blocks_q = (mha_int)blocks_of(call->seqlen_q, t->value[BLOCK_Q]);
-    args->splits = splits;
-    *launch = (struct launch){
-        .kernel = 0,
-        .blocks = (int64_t)splits * call->batch * call->q_heads * args->blocks_q,
-        .local_size = mha_fused_group(t),
-        .flops =
-            2.0 * (double)rows_of(call) * call->seqlen_kv * (call->head_dim_qk + call->head_dim_v),
-    };
-}
-
 bool mha_fused_launch(const struct problem *plan, const struct problem *call,
                       const struct device_caps *caps, const struct tuning *t, int64_t index,
                       struct launch *launch, struct mha_kernel_args *args) {
     (void)plan, (void)caps;
-    launch_grid(call, t, 1, launch, args);
-    return index == 0;
-}
-
-bool mha_fused_launch_split(const struct problem *plan, const struct problem *call,
-                            const struct device_caps *caps, const struct tuning *t, int64_t index,
-                            struct launch *launch, struct mha_kernel_args *args) {
-    (void)plan, (void)caps;
     const int64_t rows = rows_of(call);
     const int splits = split_count(call, t);
-    launch_grid(call, t, splits, launch, args);
-    args->split_keys = t->value[SPLIT_KEYS];
-    args->split_rows = rows;
-    args->scratch_stats_offset = args->scratch_offset + splits * rows * call->head_dim_v;
-    if (index == 1)
-        *launch = (struct launch){
-            .kernel = 1,
-            .blocks = rows,
-            .local_size = mha_fused_group(t),
-            .flops = 2.0 * (double)rows * splits * call->head_dim_v,
-        };
-    return index < 2;
+    args->block_q = t->value[BLOCK_Q];
+    args->block_kv = t->value[BLOCK_KV];
+    args->blocks_q = (mha_int)blocks_of(call->seqlen_q, t->value[BLOCK_Q]);
+    args->splits = splits;
+    if (is_split(t)) {
+        args->split_keys = t->value[SPLIT_KEYS];
+        args->split_rows = rows;
+        args->scratch_stats_offset = args->scratch_offset + splits * rows * call->head_dim_v;
+    }
+    *launch = (struct launch){.kernel = (int)index, .local_size = mha_fused_group(t)};
+    if (index == 0) {
+        launch->blocks = (int64_t)splits * call->batch * call->q_heads * args->blocks_q;
+        launch->flops =
+            2.0 * (double)rows * call->seqlen_kv * (call->head_dim_qk + call->head_dim_v);
+    } else {
+        launch->blocks = rows;
+        launch->flops = 2.0 * (double)rows * splits * call->head_dim_v;
+    }
+    return index < (is_split(t) ? 2 : 1);
 }

@@ -84,11 +84,9 @@ int64_t mha_blocks_per_dispatch(const struct device_caps *caps, const struct var
 /* A kernel that the device can't run counts as one that it can't compile: out of resources here
  * means registers or local memory. */
 static mha_status fail_variant(const struct mha_plan *plan, cl_int code, mha_error *error) {
-    mha_fail(error, MHA_ERR_BUILD, "variant %s does not run on %s: OpenCL error %d",
-             plan->selection.variant->name, plan->engine->caps.name, (int)code);
-    if (error)
-        error->cl_error = code;
-    return MHA_ERR_BUILD;
+    return mha_fail_code(error, MHA_ERR_BUILD, code,
+                         "variant %s does not run on %s: OpenCL error %d",
+                         plan->selection.variant->name, plan->engine->caps.name, (int)code);
 }
 
 mha_status mha_plan_warm_up(const struct mha_plan *plan, mha_error *error) {

@@ -67,12 +67,10 @@ static mha_status compile_program(mha_engine *engine, const char *variant, const
     *program = NULL;
     if (code == CL_OUT_OF_HOST_MEMORY)
         return mha_fail_cl(error, code, "clBuildProgram");
-    mha_fail(error, MHA_ERR_BUILD,
-             "the compiler of %s failed on variant %s with OpenCL error %d: %.300s",
-             engine->caps.name, variant, (int)code, engine->build_log ? engine->build_log : "");
-    if (error)
-        error->cl_error = code;
-    return MHA_ERR_BUILD;
+    return mha_fail_code(error, MHA_ERR_BUILD, code,
+                         "the compiler of %s failed on variant %s with OpenCL error %d: %.300s",
+                         engine->caps.name, variant, (int)code,
+                         engine->build_log ? engine->build_log : "");
 }
 
 static struct program *find_program(const mha_engine *engine, const char *identity) {
@@ -88,12 +86,10 @@ mha_status mha_program_get(mha_engine *engine, const struct problem *problem,
     mha_status status = MHA_SUCCESS;
     char *identity = NULL;
     struct program *p = NULL;
-    char *source = mha_source_make(&engine->allocator, problem, selection->variant,
-                                   &selection->tuning, engine->kernel_dir, error);
-    if (!source)
-        return engine->kernel_dir && error ? error->status
-               : engine->kernel_dir        ? MHA_ERR_BUILD
-                                           : MHA_ERR_HOST_MEMORY;
+    char *source;
+    if ((status = mha_source_make(&engine->allocator, problem, selection->variant,
+                                  &selection->tuning, engine->kernel_dir, &source, error)))
+        return status;
     identity = make_identity(engine, source);
     p = mha_allocate_zeroed(&engine->allocator, sizeof(*p));
     /* Held while compiling: a second thread that wants the same program waits for it. */

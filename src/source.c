@@ -31,24 +31,23 @@ static const char *find_text(const char *name) {
     return NULL;
 }
 
-static char *read_file(const struct allocator *allocator, const char *dir, const char *name,
-                       mha_error *error) {
+static mha_status read_file(const struct allocator *allocator, const char *dir, const char *name,
+                            char **text, mha_error *error) {
     char path[1024];
-    char *text = NULL;
     FILE *file = NULL;
     long bytes;
+    mha_status status = MHA_SUCCESS;
     if ((size_t)snprintf(path, sizeof(path), "%s/%s", dir, name) >= sizeof(path) ||
         !(file = fopen(path, "rb")) || fseek(file, 0, SEEK_END) || (bytes = ftell(file)) < 0 ||
-        fseek(file, 0, SEEK_SET)) {
-        mha_fail(error, MHA_ERR_BUILD, "can't read %s in kernel_dir %s", name, dir);
-    } else if (!(text = mha_allocate(allocator, (size_t)bytes + 1))) {
-        mha_fail(error, MHA_ERR_HOST_MEMORY, "no memory for %ld bytes of %s", bytes, name);
-    } else {
-        text[fread(text, 1, (size_t)bytes, file)] = 0;
-    }
+        fseek(file, 0, SEEK_SET))
+        status = mha_fail(error, MHA_ERR_BUILD, "can't read %s in kernel_dir %s", name, dir);
+    else if (!(*text = mha_allocate(allocator, (size_t)bytes + 1)))
+        status = mha_fail(error, MHA_ERR_HOST_MEMORY, "no memory for %ld bytes of %s", bytes, name);
+    else
+        (*text)[fread(*text, 1, (size_t)bytes, file)] = 0;
     if (file)
         fclose(file);
-    return text;
+    return status;
 }
 
 static void write_program(struct text_buffer *buffer, const struct problem *problem,
@@ -70,14 +69,17 @@ static void write_program(struct text_buffer *buffer, const struct problem *prob
     }
 }
 
-char *mha_source_make(const struct allocator *allocator, const struct problem *problem,
-                      const struct variant *variant, const struct tuning *tuning,
-                      const char *kernel_dir, mha_error *error) {
+mha_status mha_source_make(const struct allocator *allocator, const struct problem *problem,
+                           const struct variant *variant, const struct tuning *tuning,
+                           const char *kernel_dir, char **text, mha_error *error) {
     char *files[MHA_MAX_FILES] = {NULL};
     const char *texts[MHA_MAX_FILES] = {NULL};
     struct text_buffer buffer = {NULL, 0};
+    mha_status status = MHA_SUCCESS;
+    *text = NULL;
     for (size_t i = 0; variant->files[i]; ++i) {
-        if (kernel_dir && !(files[i] = read_file(allocator, kernel_dir, variant->files[i], error)))
+        if (kernel_dir &&
+            (status = read_file(allocator, kernel_dir, variant->files[i], &files[i], error)))
             goto done;
         texts[i] = kernel_dir ? files[i] : find_text(variant->files[i]);
     }
@@ -86,9 +88,10 @@ char *mha_source_make(const struct allocator *allocator, const struct problem *p
     if (buffer.text)
         write_program(&buffer, problem, variant, tuning, texts);
     else
-        mha_fail(error, MHA_ERR_HOST_MEMORY, "no memory for a kernel's source text");
+        status = mha_fail(error, MHA_ERR_HOST_MEMORY, "no memory for a kernel's source text");
+    *text = buffer.text;
 done:
     for (size_t i = 0; i < MHA_MAX_FILES; ++i)
         mha_release(allocator, files[i]);
-    return buffer.text;
+    return status;
 }

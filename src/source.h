@@ -11,10 +11,10 @@ struct kernel_text {
 };
 extern const struct kernel_text mha_kernel_texts[];
 
-/* Returns the program's text, to be released with mha_release(), or NULL with *error filled.
+/* *text: the program, to be released with mha_release(); NULL on failure.
  * kernel_dir: read the files from there instead of the embedded texts; NULL for embedded. */
-char *mha_source_make(const struct allocator *allocator, const struct problem *problem,
-                      const struct variant *variant, const struct tuning *tuning,
-                      const char *kernel_dir, mha_error *error);
+mha_status mha_source_make(const struct allocator *allocator, const struct problem *problem,
+                           const struct variant *variant, const struct tuning *tuning,
+                           const char *kernel_dir, char **text, mha_error *error);
 
 #endif

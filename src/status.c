@@ -62,8 +62,8 @@ mha_status mha_fail(mha_error *error, mha_status status, const char *format, ...
     return status;
 }
 
-static mha_status fail_code(mha_error *error, mha_status status, cl_int code, const char *format,
-                            ...) {
+mha_status mha_fail_code(mha_error *error, mha_status status, cl_int code, const char *format,
+                         ...) {
     va_list values;
     va_start(values, format);
     fail(error, status, code, format, values);
@@ -74,8 +74,8 @@ static mha_status fail_code(mha_error *error, mha_status status, cl_int code, co
 mha_status mha_fail_cl(mha_error *error, cl_int code, const char *call) {
     const bool is_memory = code == CL_OUT_OF_RESOURCES || code == CL_OUT_OF_HOST_MEMORY ||
                            code == CL_MEM_OBJECT_ALLOCATION_FAILURE;
-    return fail_code(error, is_memory ? MHA_ERR_DEVICE_MEMORY : MHA_ERR_OPENCL, code,
-                     "%s failed with OpenCL error %d", call, (int)code);
+    return mha_fail_code(error, is_memory ? MHA_ERR_DEVICE_MEMORY : MHA_ERR_OPENCL, code,
+                         "%s failed with OpenCL error %d", call, (int)code);
 }
 
 mha_status mha_succeed(mha_error *error) {

@@ -13,7 +13,11 @@
 /* Fills *error where error is not NULL and returns status. */
 mha_status mha_fail(mha_error *error, mha_status status, const char *format, ...) MHA_PRINTF(3, 4);
 
-/* The same for a failed OpenCL call: memory codes give MHA_ERR_DEVICE_MEMORY, others
+/* The same where an OpenCL call gave `code`, CL_SUCCESS for none. */
+mha_status mha_fail_code(mha_error *error, mha_status status, cl_int code, const char *format, ...)
+    MHA_PRINTF(4, 5);
+
+/* The same with the call's name for a message: memory codes give MHA_ERR_DEVICE_MEMORY, others
  * MHA_ERR_OPENCL. */
 mha_status mha_fail_cl(mha_error *error, cl_int code, const char *call);
 

@@ -62,7 +62,7 @@ static bool legal(const struct problem *p, const struct device_caps *caps, const
         snprintf(why, why_bytes, "needs %zu bytes of local memory, the device has %llu", bytes,
                  (unsigned long long)caps->local_bytes);
     else
-        return true;
+        return mha_split_legal(t, why, why_bytes);
     return false;
 }
 
@@ -97,15 +97,10 @@ static void heuristic(const struct problem *p, const struct device_caps *caps, s
 static void heuristic_split(const struct problem *p, const struct device_caps *caps,
                             struct tuning *t) {
     heuristic(p, caps, t);
-    /* Selection gives a CPU of vectors neither; its tests see both. */
-    if (caps->is_cpu)
+    /* Few queries reuse little of what is staged: not where staging is a copy in global memory. */
+    if (!caps->is_local_dedicated)
         t->value[STAGING] = 1;
     t->value[SPLIT_KEYS] = mha_split_keys(p, caps, t);
-}
-
-static bool legal_split(const struct problem *p, const struct device_caps *caps,
-                        const struct tuning *t, char *why, size_t why_bytes) {
-    return mha_split_legal(t, why, why_bytes) && legal(p, caps, t, why, why_bytes);
 }
 
 static double loops(const struct problem *p, const struct tuning *t) {
@@ -143,7 +138,7 @@ const struct variant mha_variant_flash = {
     .heuristic = heuristic,
     .legal = legal,
     .local_bytes = local_bytes,
-    .workspace_bytes = mha_no_workspace,
+    .workspace_bytes = mha_fused_workspace,
     .launch = mha_fused_launch,
     .loops = loops,
     .efficiency = 0.1,
@@ -156,10 +151,10 @@ const struct variant mha_variant_flash_split = {
     .tunables = {FLASH_TUNABLES, {SPLIT_KEYS, false, {256, 512, 1024, 2048, 4096}}},
     .defines = defines,
     .heuristic = heuristic_split,
-    .legal = legal_split,
+    .legal = legal,
     .local_bytes = local_bytes,
-    .workspace_bytes = mha_split_workspace,
-    .launch = mha_fused_launch_split,
+    .workspace_bytes = mha_fused_workspace,
+    .launch = mha_fused_launch,
     .loops = loops,
     .efficiency = 0.1,
 };

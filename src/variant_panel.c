@@ -90,6 +90,8 @@ static bool legal(const struct problem *p, const struct device_caps *caps, const
                  v[BLOCK_Q], v[VEC], v[LANE_VECTORS]);
         return false;
     }
+    if (!mha_split_legal(t, why, why_bytes))
+        return false;
     const size_t bytes = local_bytes(p, t);
     if (bytes > caps->local_bytes) {
         snprintf(why, why_bytes, "needs %zu bytes of local memory, the device has %llu", bytes,
@@ -97,11 +99,6 @@ static bool legal(const struct problem *p, const struct device_caps *caps, const
         return false;
     }
     return true;
-}
-
-static bool legal_split(const struct problem *p, const struct device_caps *caps,
-                        const struct tuning *t, char *why, size_t why_bytes) {
-    return mha_split_legal(t, why, why_bytes) && legal(p, caps, t, why, why_bytes);
 }
 
 static double loops(const struct problem *p, const struct tuning *t) {
@@ -133,7 +130,7 @@ const struct variant mha_variant_panel = {
     .heuristic = heuristic,
     .legal = legal,
     .local_bytes = local_bytes,
-    .workspace_bytes = mha_no_workspace,
+    .workspace_bytes = mha_fused_workspace,
     .launch = mha_fused_launch,
     .loops = loops,
     .efficiency = 0.2,
@@ -147,10 +144,10 @@ const struct variant mha_variant_panel_split = {
                  {BLOCK_KV, false, {32, 64, 96, 128, 160, 192, 208, 256, 384}},
                  {SPLIT_KEYS, false, {256, 512, 1024, 2048, 4096}}},
     .heuristic = heuristic_split,
-    .legal = legal_split,
+    .legal = legal,
     .local_bytes = local_bytes,
-    .workspace_bytes = mha_split_workspace,
-    .launch = mha_fused_launch_split,
+    .workspace_bytes = mha_fused_workspace,
+    .launch = mha_fused_launch,
     .loops = loops,
     .efficiency = 0.2,
 };

@@ -87,8 +87,8 @@ static bool launch(const struct problem *plan, const struct problem *call,
     const double scores = (double)rows * call->seqlen_kv;
     if (first >= pairs)
         return false;
-    *launch = (struct launch){
-        .kernel = (int)(index % STAGES), .local_size = (size_t)group, .first_pair = first};
+    *launch = (struct launch){.kernel = (int)(index % STAGES), .local_size = (size_t)group};
+    args->first_pair = first;
     args->chunk_pairs = (mha_int)count;
     switch (launch->kernel) {
     case QK:

@@ -38,8 +38,7 @@ struct launch {
     int kernel; /* index into variant.kernels */
     int64_t blocks;
     size_t local_size;
-    double flops;       /* of the whole launch, for predicting its time */
-    int64_t first_pair; /* staged: (batch, head) pairs before this chunk */
+    double flops; /* of the whole launch, for predicting its time */
 };
 
 #define MHA_MAX_KERNELS 3

@@ -96,7 +96,7 @@ Test(unit, every_device_gets_a_legal_fused_variant) {
     printf("%d selections on %zu devices\n", count, DEVICE_COUNT);
 }
 
-Test(unit, unasked_for_heads_go_to_staged) {
+Test(unit, scores_go_to_staged) {
     mha_attention_desc desc = vit();
     desc.flags = MHA_SCORES;
     const struct problem problem = problem_of(&desc);
@@ -223,8 +223,10 @@ Test(unit, program_text_holds_values_and_files) {
     for (size_t v = 0; v < mha_variant_count; ++v) {
         struct tuning tuning;
         mha_variants[v]->heuristic(&problem, &caps, &tuning);
-        char *text = mha_source_make(&allocator, &problem, mha_variants[v], &tuning, NULL, NULL);
-        cr_assert(text);
+        char *text;
+        cr_assert_eq(
+            mha_source_make(&allocator, &problem, mha_variants[v], &tuning, NULL, &text, NULL),
+            MHA_SUCCESS);
         cr_expect(strstr(text, "#define DTYPE 2\n"));
         for (size_t i = 0; mha_variants[v]->files[i]; ++i) {
             char line[128];
@@ -234,8 +236,11 @@ Test(unit, program_text_holds_values_and_files) {
         free(text);
     }
     mha_error error;
-    cr_expect_null(mha_source_make(&allocator, &problem, mha_variants[0], &(struct tuning){{0}},
-                                   "/nowhere", &error));
+    char *text;
+    cr_expect_eq(mha_source_make(&allocator, &problem, mha_variants[0], &(struct tuning){{0}},
+                                 "/nowhere", &text, &error),
+                 MHA_ERR_BUILD);
+    cr_expect_null(text);
     cr_expect(strstr(error.message, "/nowhere"), "%s", error.message);
 }
 

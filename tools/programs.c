@@ -66,8 +66,8 @@ static int print_program(const struct variant *variant, mha_dtype dtype,
         return 1;
     }
     variant->heuristic(&problem, caps, &tuning);
-    char *text = mha_source_make(&allocator, &problem, variant, &tuning, NULL, &error);
-    if (!text) {
+    char *text;
+    if (mha_source_make(&allocator, &problem, variant, &tuning, NULL, &text, &error)) {
         fprintf(stderr, "%s\n", error.message);
         return 1;
     }
