@@ -222,7 +222,6 @@ flash(ATTENTION_BUFFERS, const struct mha_kernel_args a) {
             partial[(tq + r * THREADS_Q) * THREADS_KV + tk] = most;
         }
         barrier(CLK_LOCAL_MEM_FENCE); /* partial maxima are complete */
-        real correction[ROWS];
 #pragma unroll UNROLL
         for (int r = 0; r < ROWS; ++r) {
             local const real *row = partial + (tq + r * THREADS_Q) * THREADS_KV;
@@ -230,9 +229,9 @@ flash(ATTENTION_BUFFERS, const struct mha_kernel_args a) {
             for (int t = 0; t < THREADS_KV; ++t)
                 most = fmax(most, row[t]);
             const real base = most == NEG_INF ? (real)0 : most;
-            correction[r] = exp(row_max[r] - base);
+            const real correction = exp(row_max[r] - base);
             row_max[r] = most;
-            row_sum[r] *= correction[r];
+            row_sum[r] *= correction;
 #pragma unroll UNROLL
             for (int c = 0; c < COLS; ++c) {
                 const real p = exp(score[r][c] - base);
@@ -241,7 +240,7 @@ flash(ATTENTION_BUFFERS, const struct mha_kernel_args a) {
             }
 #pragma unroll UNROLL
             for (int d = 0; d < DIMS; ++d)
-                acc[r][d] *= correction[r];
+                acc[r][d] *= correction;
         }
         for (int first = 0; first < BLOCK_KV && tile + first < j_end; first += SLICE) {
             local const real *p = p_tile + first * Q_STRIDE + tq;

@@ -102,8 +102,8 @@ static inline bool are_finite(intv magnitude) {
     return !any(magnitude >= INFINITY_BITS);
 }
 
-/* S^T for `count` keys of the tile, scaled; rows up to the next multiple of MICRO_KV are written
- * too. Returns nothing to mask by: masks come after. */
+/* S^T for `count` keys of the tile, scaled, not yet masked; rows up to the next multiple of
+ * MICRO_KV are written too. */
 static inline void qk_tile(const struct panel_memory *m, local const real *q, int first, int count,
                            int dim, real scale) {
     for (int j = first; j < first + count; j += MICRO_KV) {
@@ -136,54 +136,38 @@ static inline void qk_tile(const struct panel_memory *m, local const real *q, in
 }
 
 /* What comes after the plain product, one vector of queries by one key at a time. Branches are
- * uniform; element-wise reads (bias, mask) go lane by lane. */
+ * uniform. What reads or computes element by element goes lane by lane; ALiBi and ranges of keys
+ * alone, the common case, as vectors. */
 static inline void modify_tile(const struct mha_kernel_args *a, const struct sequence *s,
                                local real *tile, int b, int h, int i0, int j0, int count,
-                               real slope, global const uchar *bias, global const uchar *mask) {
-    const real cap = AS_REAL(a->softcap_bits);
+                               global const float *slopes, global const uchar *bias,
+                               global const uchar *mask) {
+    const bool has_elements = a->flags & (FLAG_SOFTCAP | FLAG_BIAS | FLAG_MASK);
     for (int c = 0; c < LANES; c += VEC) {
+        struct score_row row[VEC];
         real lo[VEC], hi[VEC], aligned[VEC];
-        long bias_row[VEC], mask_row[VEC];
 #pragma unroll 1
         for (int e = 0; e < VEC; ++e) {
             /* Lanes beyond the last query repeat it: nothing out of bounds is read. */
-            const int i = min(i0 + c + e, s->q_len - 1);
-            const struct key_range range = get_key_range(a, s, i);
+            row[e] = get_score_row(a, s, b, h, min(i0 + c + e, s->q_len - 1), slopes);
             /* Counted from the tile: a float holds no position beyond 2^24. */
-            lo[e] = clamp(range.lo - j0, 0, count);
-            hi[e] = clamp(range.hi - j0, 0, count);
-            aligned[e] = i + s->position - j0;
-            bias_row[e] = a->bias.offset + b * a->bias.stride_batch + h * a->bias.stride_head +
-                          i * a->bias.stride_query;
-            mask_row[e] = a->mask.offset + b * a->mask.stride_batch + h * a->mask.stride_head +
-                          i * a->mask.stride_query;
+            lo[e] = clamp(row[e].keys.lo - j0, 0, count);
+            hi[e] = clamp(row[e].keys.hi - j0, 0, count);
+            aligned[e] = row[e].aligned - j0;
         }
         const realv lo_v = VLOAD(lo), hi_v = VLOAD(hi), aligned_v = VLOAD(aligned);
-        for (int jj = 0; jj < count; ++jj) {
-            const int j = j0 + jj;
-            local real *p = tile + jj * LANES + c;
-            realv x = VLOAD(p);
-            if (a->flags & (FLAG_SOFTCAP | FLAG_BIAS | FLAG_MASK)) {
-                real y[VEC];
-                VSTORE(x, y);
+        const real slope = row[0].slope;
+        for (int j = 0; j < count; ++j) {
+            local real *p = tile + j * LANES + c;
+            if (has_elements) {
 #pragma unroll 1
-                for (int e = 0; e < VEC; ++e) {
-                    if (jj < lo[e] || jj >= hi[e])
-                        continue;
-                    if (a->flags & FLAG_SOFTCAP)
-                        y[e] = cap * tanh(y[e] / cap);
-                    if (a->flags & FLAG_BIAS) {
-                        const real t = load_bias(a, bias, bias_row[e] + j * a->bias.stride_key);
-                        y[e] = t == NEG_INF ? NEG_INF : y[e] + t;
-                    }
-                    if ((a->flags & FLAG_MASK) && !mask[mask_row[e] + j * a->mask.stride_key])
-                        y[e] = NEG_INF;
-                }
-                x = VLOAD(y);
+                for (int e = 0; e < VEC; ++e)
+                    p[e] = apply_masks(a, &row[e], bias, mask, j0 + j, apply_softcap(a, p[e]));
+                continue;
             }
-            if (a->flags & FLAG_ALIBI)
-                x -= slope * (aligned_v > (real)jj ? aligned_v - (real)jj : (real)jj - aligned_v);
-            VSTORE((realv)jj < lo_v || (realv)jj >= hi_v ? (realv)NEG_INF : x, p);
+            const realv distance = aligned_v - (real)j;
+            const realv x = VLOAD(p) - slope * (distance < 0 ? -distance : distance);
+            VSTORE((realv)j < lo_v || (realv)j >= hi_v ? (realv)NEG_INF : x, p);
         }
     }
 }
@@ -306,7 +290,6 @@ kernel void panel(ATTENTION_BUFFERS, const struct mha_kernel_args a, local realv
         return;
     const int h_kv = h / (a.q_heads / a.kv_heads);
     const real scale = AS_REAL(a.scale_bits);
-    const real slope = a.flags & FLAG_ALIBI ? (real)slopes[a.alibi_offset + h] : (real)0;
     const bool has_terms = a.flags & (FLAG_SOFTCAP | FLAG_BIAS | FLAG_MASK | FLAG_ALIBI);
     const struct panel_memory m = carve(memory, &a);
     k += s.k + h_kv * a.k.stride_head;
@@ -353,7 +336,7 @@ kernel void panel(ATTENTION_BUFFERS, const struct mha_kernel_args a, local realv
             qk_tile(&m, m.q + p * m.d_qk, begin, count, a.head_dim_qk, scale);
             if (has_terms || of_last.lo > tile + begin || of_first.hi < any_hi ||
                 first > tile + begin)
-                modify_tile(&a, &s, scores, b, h, i, tile + begin, count, slope, bias, mask);
+                modify_tile(&a, &s, scores, b, h, i, tile + begin, count, slopes, bias, mask);
             softmax_tile(scores, count, m.max + p, m.sum + p, correction);
             pv_tile(m.acc + p * m.d_v, m.v + begin * m.d_v, m.d_v, scores, count, correction,
                     is_finite);

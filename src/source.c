@@ -78,10 +78,11 @@ mha_status mha_source_make(const struct allocator *allocator, const struct probl
     mha_status status = MHA_SUCCESS;
     *text = NULL;
     for (size_t i = 0; variant->files[i]; ++i) {
-        if (kernel_dir &&
-            (status = read_file(allocator, kernel_dir, variant->files[i], &files[i], error)))
-            goto done;
+        if (kernel_dir)
+            status = read_file(allocator, kernel_dir, variant->files[i], &files[i], error);
         texts[i] = kernel_dir ? files[i] : find_text(variant->files[i]);
+        if (!texts[i])
+            goto done;
     }
     write_program(&buffer, problem, variant, tuning, texts);
     buffer = (struct text_buffer){.text = mha_allocate(allocator, buffer.used + 1)};
