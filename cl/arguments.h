@@ -1,8 +1,8 @@
-/* The by-value argument of every attention kernel, shared by host and device.
+/* The by-value arguments of all kernels, shared by host and device.
  *
  * In: included by src/ (C) and, as the first text of every program, by the kernels (OpenCL C).
  * Only 8-byte members first, then 4-byte ones, an even number of them: host and device lay the
- * struct out alike without packing. Offsets and strides count elements. */
+ * structs out alike without packing. Offsets and strides count elements. */
 #ifndef MHA_ARGUMENTS_H
 #define MHA_ARGUMENTS_H
 
@@ -56,7 +56,14 @@ struct mha_score_args {
     mha_long offset, stride_batch, stride_head, stride_query, stride_key;
 };
 
-struct mha_kernel_args {
+/* What every kernel's struct begins with: the part of the grid that a dispatch covers. */
+struct mha_grid_args {
+    mha_long first_block; /* of this dispatch, where a launch is cut into several */
+    mha_long blocks;      /* of the whole grid */
+};
+
+struct mha_attention_kernel_args {
+    mha_long first_block, blocks; /* as mha_grid_args */
     struct mha_tensor_args q, k, v, o;
     struct mha_score_args bias, mask;
     mha_long alibi_offset, sinks_offset;
@@ -66,8 +73,6 @@ struct mha_kernel_args {
     mha_long scratch_offset;       /* staged: probabilities; split: partial outputs; in reals */
     mha_long scratch_stats_offset; /* split: their largest scores and sums, in reals */
     mha_long split_rows;           /* split: rows of o over all heads and batches; else 0 */
-    mha_long first_block;          /* of this dispatch, where a call is cut into several */
-    mha_long blocks;               /* of the whole grid */
     mha_long first_pair;           /* staged: first (batch, head) of this chunk */
     mha_long scale_bits;           /* a float or a double, by the kernel's real type */
     mha_long softcap_bits;
@@ -83,6 +88,28 @@ struct mha_kernel_args {
     mha_int blocks_q;           /* blocks of queries per head */
     mha_int splits, split_keys; /* split: parts of the KV sequence and the keys of each */
     mha_int chunk_pairs;        /* staged: (batch, head) pairs of this chunk */
+};
+
+#define FLAG_LINEAR_BIAS 1
+
+/* Tensors that a linear projection's columns are shared out to: q, k and v. */
+#define MHA_MAX_SEGMENTS 3
+
+/* Row r of x and y is token r % tokens of batch entry r / tokens. Column c of y belongs to the first
+ * segment s with c < segment_end[s]; it is element d of head h there, where h * head_dim[s] + d
+ * counts from the segment's first column. */
+struct mha_gemm_args {
+    mha_long first_block, blocks; /* as mha_grid_args */
+    mha_long x_offset, x_stride_batch, x_stride_token;
+    mha_long weight_offset, bias_offset;
+    mha_long packed_offset, packed_bias_offset;
+    struct mha_tensor_args y[MHA_MAX_SEGMENTS];
+    mha_int segment_end[MHA_MAX_SEGMENTS];
+    mha_int head_dim[MHA_MAX_SEGMENTS];
+    mha_int flags;
+    mha_int rows, tokens, in_features, out_features;
+    mha_int block_m, block_n; /* tile sizes that need no compilation */
+    mha_int blocks_n;         /* blocks of columns */
 };
 
 #endif

@@ -11,7 +11,7 @@ static inline real split_weight(global const real *parts, long stride, int p, re
     return part[1] * exp(part[0] - base);
 }
 
-kernel void combine(ATTENTION_BUFFERS, const struct mha_kernel_args a) {
+kernel void combine(ATTENTION_BUFFERS, const struct mha_attention_kernel_args a) {
     const long block = get_group_id(0) + a.first_block;
     if (block >= a.blocks)
         return;

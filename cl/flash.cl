@@ -99,7 +99,7 @@ static inline void pv_rows(real acc[ROWS][DIMS], local const real *p, global con
 }
 
 kernel __attribute__((reqd_work_group_size(THREADS, 1, 1))) void
-flash(ATTENTION_BUFFERS, const struct mha_kernel_args a) {
+flash(ATTENTION_BUFFERS, const struct mha_attention_kernel_args a) {
     local real stage[STAGE_REALS];            /* slices of q and k, then of v */
     local real p_tile[BLOCK_KV * Q_STRIDE];   /* P, transposed: [key][query] */
     local real partial[BLOCK_Q * THREADS_KV]; /* row reductions */

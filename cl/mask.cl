@@ -10,7 +10,7 @@ struct score_row {
     struct key_range keys;
 };
 
-static inline struct score_row get_score_row(const struct mha_kernel_args *a,
+static inline struct score_row get_score_row(const struct mha_attention_kernel_args *a,
                                              const struct sequence *s, int b, int h, int i,
                                              global const float *slopes) {
     struct score_row r;
@@ -26,30 +26,14 @@ static inline struct score_row get_score_row(const struct mha_kernel_args *a,
     return r;
 }
 
-/* The bias has a type of its own, known at run time: one read per score is not worth a program. */
-static inline real load_bias(const struct mha_kernel_args *a, global const uchar *bias,
-                             long index) {
-    if (a->bias_dtype == DTYPE_F32)
-        return ((global const float *)bias)[index];
-    if (a->bias_dtype == DTYPE_F16)
-        return vload_half(index, (global const half *)bias);
-    if (a->bias_dtype == DTYPE_BF16)
-        return as_float((uint)((global const ushort *)bias)[index] << 16);
-#if DTYPE == DTYPE_F64
-    return ((global const double *)bias)[index];
-#else
-    return 0; /* refused by the host */
-#endif
-}
-
-static inline real apply_softcap(const struct mha_kernel_args *a, real s) {
+static inline real apply_softcap(const struct mha_attention_kernel_args *a, real s) {
     const real cap = AS_REAL(a->softcap_bits);
     return a->flags & FLAG_SOFTCAP ? cap * tanh(s / cap) : s;
 }
 
 /* Additive terms and masks on an already soft-capped score; -inf is selected, never added, so that
  * nothing brings a masked score back and a NaN under a mask does not show. */
-static inline real apply_masks(const struct mha_kernel_args *a, const struct score_row *r,
+static inline real apply_masks(const struct mha_attention_kernel_args *a, const struct score_row *r,
                                global const uchar *bias, global const uchar *mask, int j, real s) {
     bool keep = j >= r->keys.lo && j < r->keys.hi;
     /* A compiler may load before it asks whether to: the address is always a valid one. */
@@ -57,7 +41,8 @@ static inline real apply_masks(const struct mha_kernel_args *a, const struct sco
     if (keep && (a->flags & FLAG_MASK))
         keep = mask[r->mask + address * r->mask_key] != 0;
     if (keep && (a->flags & FLAG_BIAS)) {
-        const real t = load_bias(a, bias, r->bias + address * r->bias_key);
+        /* Its type is known at run time: one read per score is not worth a program. */
+        const real t = load_as(a->bias_dtype, bias, r->bias + address * r->bias_key);
         keep = t != NEG_INF;
         s += t;
     }

@@ -39,7 +39,8 @@ static inline int round_up(int x, int step) {
     return (x + step - 1) / step * step;
 }
 
-static inline struct panel_memory carve(local realv *memory, const struct mha_kernel_args *a) {
+static inline struct panel_memory carve(local realv *memory,
+                                        const struct mha_attention_kernel_args *a) {
     struct panel_memory m;
     const int rows = round_up(a->block_kv, MICRO_KV);
     m.d_qk = round_up(a->head_dim_qk, VEC);
@@ -55,7 +56,7 @@ static inline struct panel_memory carve(local realv *memory, const struct mha_ke
 }
 
 /* Queries first .. first + count as panels of [d][LANES], zero where there is no query. */
-static inline void pack_q(const struct mha_kernel_args *a, local real *panel,
+static inline void pack_q(const struct mha_attention_kernel_args *a, local real *panel,
                           global const storage *q, int count, int d_stride) {
     for (int p = 0; p < count; p += LANES, panel += d_stride * LANES)
         for (int lane = 0; lane < LANES; lane += VEC)
@@ -138,7 +139,7 @@ static inline void qk_tile(const struct panel_memory *m, local const real *q, in
 /* What comes after the plain product, one vector of queries by one key at a time. Branches are
  * uniform. What reads or computes element by element goes lane by lane; ALiBi and ranges of keys
  * alone, the common case, as vectors. */
-static inline void modify_tile(const struct mha_kernel_args *a, const struct sequence *s,
+static inline void modify_tile(const struct mha_attention_kernel_args *a, const struct sequence *s,
                                local real *tile, int b, int h, int i0, int j0, int count,
                                global const float *slopes, global const uchar *bias,
                                global const uchar *mask) {
@@ -245,7 +246,7 @@ static inline void pv_tile(local real *acc, local const real *v, int v_stride, l
 
 /* One panel of O^T as rows: `count` queries, each lane times its factor. The rows go to o, or as
  * reals to a split's scratch. */
-static inline void store_panel(const struct mha_kernel_args *a, local const real *acc,
+static inline void store_panel(const struct mha_attention_kernel_args *a, local const real *acc,
                                const realv *factor, int d_stride, int count, global storage *o,
                                global real *scratch) {
     for (int c = 0; c < LANE_VECTORS; ++c)
@@ -274,7 +275,8 @@ static inline void store_panel(const struct mha_kernel_args *a, local const real
         }
 }
 
-kernel void panel(ATTENTION_BUFFERS, const struct mha_kernel_args a, local realv *memory) {
+kernel void panel(ATTENTION_BUFFERS, const struct mha_attention_kernel_args a,
+                  local realv *memory) {
     long block = get_group_id(0) + a.first_block;
     if (block >= a.blocks)
         return;

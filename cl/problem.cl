@@ -20,7 +20,7 @@ struct sequence {
     int position;    /* i_aligned = i + position */
 };
 
-static inline struct sequence get_sequence(const struct mha_kernel_args *a, int b,
+static inline struct sequence get_sequence(const struct mha_attention_kernel_args *a, int b,
                                            global const int *kv_lengths,
                                            global const int *cu_seqlens_q,
                                            global const int *cu_seqlens_kv,
@@ -59,8 +59,8 @@ static inline struct sequence get_sequence(const struct mha_kernel_args *a, int 
 }
 
 /* Index of row (b, h, i) in [batch][q_heads][seqlen_q], ragged [q_heads][total_q]. */
-static inline long row_index(const struct mha_kernel_args *a, const struct sequence *s, int b,
-                             int h, int i) {
+static inline long row_index(const struct mha_attention_kernel_args *a, const struct sequence *s,
+                             int b, int h, int i) {
     if (a->flags & FLAG_RAGGED_Q)
         return h * a->total_q + s->first_row + i;
     return ((long)b * a->q_heads + h) * a->seqlen_q + i;
@@ -72,7 +72,7 @@ struct key_range {
     int lo, hi;
 };
 
-static inline struct key_range get_key_range(const struct mha_kernel_args *a,
+static inline struct key_range get_key_range(const struct mha_attention_kernel_args *a,
                                              const struct sequence *s, int i) {
     const int aligned = i + s->position;
     struct key_range range = {0, s->kv_len};

@@ -4,7 +4,7 @@
 
 #define PV_WIDTH (MICRO_D * VEC)
 
-kernel void pv(ATTENTION_BUFFERS, const struct mha_kernel_args a) {
+kernel void pv(ATTENTION_BUFFERS, const struct mha_attention_kernel_args a) {
     if (get_group_id(0) + a.first_block >= a.blocks)
         return;
     const struct staged_tile t = get_tile(&a, a.first_block * WORK_GROUP + get_global_id(0),

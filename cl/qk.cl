@@ -13,7 +13,7 @@ static inline real sum_lanes(realv x) {
     return sum;
 }
 
-kernel void qk(ATTENTION_BUFFERS, const struct mha_kernel_args a) {
+kernel void qk(ATTENTION_BUFFERS, const struct mha_attention_kernel_args a) {
     if (get_group_id(0) + a.first_block >= a.blocks)
         return;
     const long per_row = (a.seqlen_kv + BLOCK_KV - 1) / BLOCK_KV;

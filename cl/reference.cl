@@ -7,7 +7,7 @@
 /* Values of v accumulated in one pass over the keys; scores are computed anew for each pass. */
 #define REFERENCE_CHUNK 16
 
-static inline real scaled_score(const struct mha_kernel_args *a, global const storage *q,
+static inline real scaled_score(const struct mha_attention_kernel_args *a, global const storage *q,
                                 global const storage *k) {
     real sum = 0;
     for (int d = 0; d < a->head_dim_qk; ++d)
@@ -15,7 +15,7 @@ static inline real scaled_score(const struct mha_kernel_args *a, global const st
     return sum * AS_REAL(a->scale_bits);
 }
 
-kernel void reference(ATTENTION_BUFFERS, const struct mha_kernel_args a) {
+kernel void reference(ATTENTION_BUFFERS, const struct mha_attention_kernel_args a) {
     const long block = get_group_id(0) + a.first_block;
     if (block >= a.blocks)
         return;

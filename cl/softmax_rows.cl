@@ -21,7 +21,7 @@ static inline real reduce(real x, bool is_max, local real *shared) {
     return shared[0];
 }
 
-kernel void softmax_rows(ATTENTION_BUFFERS, const struct mha_kernel_args a) {
+kernel void softmax_rows(ATTENTION_BUFFERS, const struct mha_attention_kernel_args a) {
     local real shared[WORK_GROUP];
     long block = get_group_id(0) + a.first_block;
     if (block >= a.blocks)

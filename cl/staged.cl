@@ -23,7 +23,7 @@ struct staged_tile {
     long rest; /* the number within the row of tiles: which keys, which value dims */
 };
 
-static inline struct staged_tile get_tile(const struct mha_kernel_args *a, long item,
+static inline struct staged_tile get_tile(const struct mha_attention_kernel_args *a, long item,
                                           long per_row) {
     const int rows = (a->seqlen_q + BLOCK_Q - 1) / BLOCK_Q;
     struct staged_tile t;
@@ -38,7 +38,7 @@ static inline struct staged_tile get_tile(const struct mha_kernel_args *a, long 
 }
 
 /* Row i of S, then of P: in the caller's scores where those are the weights, else in scratch. */
-static inline global real *probability_row(const struct mha_kernel_args *a,
+static inline global real *probability_row(const struct mha_attention_kernel_args *a,
                                            const struct sequence *s, int pair, int b, int h, int i,
                                            global real *scores, global real *scratch) {
     if ((a->flags & FLAG_SCORES) && a->scores_stage == STAGE_WEIGHTS)

@@ -1,7 +1,8 @@
 /* Storage types, the real type that everything is computed in, loads and stores between them.
  *
  * In: DTYPE (storage), VEC (lanes of a vector, a power of two >= 2).
- * Out: real, realv, intv; load(), load_v(), load_v_part(), store(), store_v(); transpose(). */
+ * Out: real, realv, intv; load_as(), load_v_as(), load(), load_v(), load_v_part(); store(),
+ * store_v(), store_v_part(); transpose(). */
 
 #ifndef DTYPE
 #define DTYPE DTYPE_F32
@@ -44,24 +45,39 @@ typedef ushort storage; /* half is no type of its own without cl_khr_fp16 */
 #define VSTORE(x, p) PASTE(vstore, VEC)(x, 0, p)
 #define NEG_INF ((real)-INFINITY)
 
+/* Element `index` of memory of any storage type. */
+static inline real load_as(int dtype, global const void *p, long index) {
+    if (dtype == DTYPE_F16)
+        return vload_half(index, (global const half *)p);
+    if (dtype == DTYPE_BF16)
+        return as_float((uint)((global const ushort *)p)[index] << 16);
+#if DTYPE == DTYPE_F64
+    if (dtype == DTYPE_F64)
+        return ((global const double *)p)[index];
+#endif
+    return ((global const float *)p)[index];
+}
+
 static inline real load(global const storage *p) {
-#if DTYPE == DTYPE_F16
-    return vload_half(0, (global const half *)p);
-#elif DTYPE == DTYPE_BF16
-    return as_float((uint)*p << 16);
+    return load_as(DTYPE, p, 0);
+}
+
+/* VEC elements; fp64 goes with fp64 only. */
+static inline realv load_v_as(int dtype, global const void *p) {
+#if DTYPE == DTYPE_F64
+    return VLOAD((global const double *)p);
 #else
-    return *p;
+    if (dtype == DTYPE_F16)
+        return PASTE(vload_half, VEC)(0, (global const half *)p);
+    if (dtype == DTYPE_BF16)
+        return PASTE(as_float, VEC)(PASTE(convert_uint, VEC)(VLOAD((global const ushort *)p))
+                                    << 16);
+    return VLOAD((global const float *)p);
 #endif
 }
 
 static inline realv load_v(global const storage *p) {
-#if DTYPE == DTYPE_F16
-    return PASTE(vload_half, VEC)(0, (global const half *)p);
-#elif DTYPE == DTYPE_BF16
-    return PASTE(as_float, VEC)(PASTE(convert_uint, VEC)(VLOAD(p)) << 16);
-#else
-    return VLOAD(p);
-#endif
+    return load_v_as(DTYPE, p);
 }
 
 /* The first `count` lanes from p, zero in the others; count may exceed VEC. */

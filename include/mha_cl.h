@@ -2,10 +2,14 @@
  *
  *   o = softmax(scale * q k^T + bias, masked) v        (Vaswani et al. 2017, arXiv:1706.03762)
  *
- * Life of a program: mha_engine_create() once per (context, device); mha_plan_create() once per
- * kind of attention; mha_enqueue_attention() as often as wanted. All compilation happens when the
- * plan is made; an enqueue allocates no device memory, compiles nothing, flushes nothing and never
- * blocks.
+ * Three operations, each with a descriptor, a plan and an enqueue of its own: attention; a linear
+ * projection, y = x W^T + b; and the whole multi-head attention layer, which is projections of the
+ * inputs to q, k and v, attention, and a projection of its output.
+ *
+ * Life of a program: mha_engine_create() once per (context, device); mha_plan_create() or another
+ * of the plan calls once per kind of work; mha_enqueue_attention() and its like as often as wanted.
+ * All compilation happens when the plan is made; an enqueue allocates no device memory, compiles
+ * nothing, flushes nothing and never blocks.
  *
  * Terms, used everywhere: q, k, v, o are the tensors; q_heads and kv_heads their heads; query head
  * h reads key/value head h / (q_heads / kv_heads); seqlen_q and seqlen_kv count tokens;
@@ -89,7 +93,8 @@ typedef enum mha_status {
     MHA_ERR_DEVICE_MEMORY = -21, /* the OpenCL runtime is out of memory or resources */
     MHA_ERR_BUILD = -22,         /* the device's compiler failed; see mha_engine_build_log() */
     MHA_ERR_OPENCL = -23,        /* another OpenCL call failed; see mha_error.cl_error */
-    MHA_ERR_FORKED = -24         /* the engine was made in a parent process */
+    MHA_ERR_FORKED = -24,        /* the engine was made in a parent process */
+    MHA_ERR_PLAN = -25           /* the plan is of another operation */
 } mha_status;
 
 /* What went wrong. Owned by the caller; may be uninitialised; written whenever it is given, also
@@ -285,6 +290,7 @@ typedef struct mha_plan_info {
     double flops;         /* floating-point operations of one call at the plan's maxima: 2 per
                              multiply-add of QK^T and PV, masks not taken off */
     double bytes;         /* q, k, v and o, read or written once */
+    size_t packed_bytes;  /* of the weights packed for this plan; 0 for an attention */
 } mha_plan_info;
 
 #define MHA_PLAN_INFO_INIT MHA_INIT(mha_plan_info)
@@ -370,6 +376,156 @@ MHA_API mha_status mha_enqueue_attention(mha_plan *plan, cl_command_queue queue,
 /* Nanoseconds from the start of `first` to the end of `last`, both complete and of a queue with
  * profiling; 0 where the profile can't be had. */
 MHA_API uint64_t mha_profile_span(cl_event first, cl_event last);
+
+/* ---- Linear projection ---------------------------------------------------------------------- */
+
+/* y = x W^T + b, as PyTorch's Linear: x [rows][in_features], W [out_features][in_features],
+ * b [out_features], y [rows][out_features]. Accumulated in fp32 (fp64 where dtype is MHA_F64),
+ * rounded once. */
+#define MHA_LINEAR_BIAS (1ull << 0)   /* b is added */
+#define MHA_LINEAR_PACKED (1ull << 1) /* args.weight is what mha_enqueue_linear_pack() wrote */
+
+typedef struct mha_linear_desc {
+    size_t struct_size;
+    uint64_t flags;
+    mha_dtype dtype;        /* of x and y */
+    mha_dtype weight_dtype; /* of W and b; MHA_F64 exactly where dtype is */
+    int64_t in_features;    /* >= 1 */
+    int64_t out_features;   /* >= 1 */
+    int64_t max_rows;       /* >= 0 */
+    size_t workspace_limit_bytes;
+    const char *variant; /* NULL: selection chooses */
+} mha_linear_desc;
+
+#define MHA_LINEAR_DESC_INIT MHA_INIT(mha_linear_desc)
+
+/* Rows of contiguous elements, stride_row elements apart; >= 0, 0 repeats one row (inputs only). */
+typedef struct mha_matrix {
+    mha_memory memory;
+    int64_t stride_row;
+} mha_matrix;
+
+typedef struct mha_linear_args {
+    size_t struct_size;
+    int64_t rows; /* 0 .. max_rows */
+    mha_matrix x, y;
+    mha_memory weight;     /* [out_features][in_features], or packed: plan info's packed_bytes */
+    mha_memory bias;       /* MHA_LINEAR_BIAS without MHA_LINEAR_PACKED: [out_features] */
+    mha_memory workspace;  /* mha_plan_info.workspace_bytes; may be NULL where that is 0 */
+    cl_event *first_event; /* as in mha_attention_args */
+} mha_linear_args;
+
+#define MHA_LINEAR_ARGS_INIT MHA_INIT(mha_linear_args)
+
+/* Name of variant `index` of linear projections, NULL beyond the last. Static storage. */
+MHA_API const char *mha_linear_variant_name(size_t index);
+
+/* As mha_attention_supported() and mha_plan_create(), for a linear projection. */
+MHA_API mha_status mha_linear_supported(const mha_engine *engine, const mha_linear_desc *desc,
+                                        mha_error *error);
+MHA_API mha_status mha_linear_plan_create(mha_engine *engine, const mha_linear_desc *desc,
+                                          mha_plan **plan, mha_error *error);
+
+/* As mha_enqueue_attention(). */
+MHA_API mha_status mha_enqueue_linear(mha_plan *plan, cl_command_queue queue,
+                                      const mha_linear_args *args, cl_uint n_wait,
+                                      const cl_event *wait, cl_event *event, mha_error *error);
+
+/* Rearranges weight, and bias with MHA_LINEAR_BIAS, for the plan's kernels: once, since weights do
+ * not change between calls. `packed` receives plan info's packed_bytes; it is good for every plan
+ * of an equal descriptor and an equal mha_plan_info.parameters, and only for MHA_LINEAR_PACKED. */
+MHA_API mha_status mha_enqueue_linear_pack(mha_plan *plan, cl_command_queue queue,
+                                           const mha_memory *weight, const mha_memory *bias,
+                                           const mha_memory *packed, cl_uint n_wait,
+                                           const cl_event *wait, cl_event *event, mha_error *error);
+
+/* ---- Multi-head attention layer -------------------------------------------------------------- */
+
+/* Projects the inputs to q, k and v, attends, merges the heads and projects the output:
+ *
+ *   q = query Wq^T + bq,  k = key Wk^T + bk,  v = value Wv^T + bv,
+ *   y = merge_heads(attention(q, k, v)) Wo^T + bo
+ *
+ * Rows of Wq are ordered [q_heads][head_dim_qk], of Wk [kv_heads][head_dim_qk], of Wv
+ * [kv_heads][head_dim_v]; Wo is [embed_out][q_heads * head_dim_v]. Every weight is laid out as
+ * PyTorch's Linear, [out][in], contiguous. */
+#define MHA_LAYER_FUSED_QKV                                                                        \
+    (1ull << 0) /* self-attention: one input, args.query, and one weight, Wq, Wk, Wv stacked */
+#define MHA_LAYER_QKV_BIAS (1ull << 1)    /* bq, bk and bv */
+#define MHA_LAYER_OUTPUT (1ull << 2)      /* the output projection; without it y is merged heads */
+#define MHA_LAYER_OUTPUT_BIAS (1ull << 3) /* bo; only with MHA_LAYER_OUTPUT */
+#define MHA_LAYER_PACKED (1ull << 4)      /* args.packed is what mha_enqueue_layer_pack() wrote */
+#define MHA_LAYER_KV_CACHE                                                                         \
+    (1ull << 5) /* projected k and v are written to attention.k and .v, which may hold a past */
+
+typedef struct mha_layer_desc {
+    size_t struct_size;
+    uint64_t flags;
+    const mha_attention_desc *attention; /* heads, head sizes, maxima, dtype and every feature;
+                                            its workspace_limit_bytes is the attention's alone */
+    mha_dtype weight_dtype;              /* of all weights; MHA_F64 exactly where dtype is */
+    int64_t embed_q;                     /* width of query, >= 1 */
+    int64_t embed_k;                     /* of key and of value, >= 1; 0 with */
+    int64_t embed_v;                     /* MHA_LAYER_FUSED_QKV */
+    int64_t embed_out;                   /* MHA_LAYER_OUTPUT: width of y, >= 1 */
+    const char *projection_variant;      /* NULL: selection chooses, for each projection */
+} mha_layer_desc;
+
+#define MHA_LAYER_DESC_INIT MHA_INIT(mha_layer_desc)
+
+/* Members whose flag is off must be zero; with MHA_LAYER_PACKED, all must be. */
+typedef struct mha_layer_weights {
+    mha_memory qkv;                    /* MHA_LAYER_FUSED_QKV: [rows of Wq, Wk and Wv][embed_q] */
+    mha_memory q, k, v;                /* else: one each */
+    mha_memory qkv_bias;               /* MHA_LAYER_QKV_BIAS: with MHA_LAYER_FUSED_QKV */
+    mha_memory q_bias, k_bias, v_bias; /* and without */
+    mha_memory output;                 /* MHA_LAYER_OUTPUT */
+    mha_memory output_bias;            /* MHA_LAYER_OUTPUT_BIAS */
+} mha_layer_weights;
+
+typedef struct mha_layer_args {
+    size_t struct_size;
+    /* batch, lengths, positions, bias, mask and the other inputs and outputs of the attention; its
+     * q, o, workspace and first_event must be zero. So must k and v, but with MHA_LAYER_KV_CACHE
+     * they hold seqlen_kv tokens: the past, and from token seqlen_past on the projected key and
+     * value. */
+    const mha_attention_args *attention;
+    int64_t seqlen_past; /* MHA_LAYER_KV_CACHE: 0 .. seqlen_kv; 0 with MHA_RAGGED_KV */
+    /* [batch][token][embed], stride_head 0. query and y have seqlen_q tokens, key and value
+     * seqlen_kv - seqlen_past; ragged: total_q and total_kv, stride_batch 0. key and value must be
+     * zero with MHA_LAYER_FUSED_QKV, which needs as many queries as new keys. */
+    mha_tensor query, key, value;
+    mha_tensor y; /* width embed_out, or q_heads * head_dim_v without MHA_LAYER_OUTPUT */
+    mha_layer_weights weights;
+    mha_memory packed;     /* MHA_LAYER_PACKED: plan info's packed_bytes */
+    mha_memory workspace;  /* mha_plan_info.workspace_bytes */
+    cl_event *first_event; /* as in mha_attention_args */
+} mha_layer_args;
+
+#define MHA_LAYER_ARGS_INIT MHA_INIT(mha_layer_args)
+
+/* As mha_attention_supported() and mha_plan_create(), for a layer. Of its mha_plan_info, bytes and
+ * sizes are the whole layer's, variant and reason the attention's; see mha_plan_stage(). */
+MHA_API mha_status mha_layer_supported(const mha_engine *engine, const mha_layer_desc *desc,
+                                       mha_error *error);
+MHA_API mha_status mha_layer_plan_create(mha_engine *engine, const mha_layer_desc *desc,
+                                         mha_plan **plan, mha_error *error);
+
+/* Stage `index` of a layer's plan in order of execution, for mha_plan_get_info(): borrowed, lives
+ * as long as the layer's plan. *name, if name is not NULL: "qkv", "q", "k", "v", "attention" or
+ * "output". NULL beyond the last, and for a plan that is no layer's. */
+MHA_API const mha_plan *mha_plan_stage(const mha_plan *plan, size_t index, const char **name);
+
+/* As mha_enqueue_attention(): y may overlap no input, weight or workspace. */
+MHA_API mha_status mha_enqueue_layer(mha_plan *plan, cl_command_queue queue,
+                                     const mha_layer_args *args, cl_uint n_wait,
+                                     const cl_event *wait, cl_event *event, mha_error *error);
+
+/* As mha_enqueue_linear_pack(), for all weights of the layer. */
+MHA_API mha_status mha_enqueue_layer_pack(mha_plan *plan, cl_command_queue queue,
+                                          const mha_layer_weights *weights,
+                                          const mha_memory *packed, cl_uint n_wait,
+                                          const cl_event *wait, cl_event *event, mha_error *error);
 
 #ifdef __cplusplus
 }

@@ -1,7 +1,6 @@
-/* In: mha_attention_desc. Out: struct problem, or the first thing that is wrong with it. */
+/* In: mha_attention_desc or mha_linear_desc. Out: struct problem, or the first thing that is wrong
+ * with it. */
 #include "desc.h"
-
-#include "../cl/arguments.h"
 
 #include <float.h>
 #include <math.h>
@@ -12,6 +11,7 @@
 
 /* Of version 0.1: what every caller has. Never to change. */
 #define FIRST_DESC_BYTES (offsetof(mha_attention_desc, variant) + sizeof(char *))
+#define FIRST_LINEAR_BYTES (offsetof(mha_linear_desc, variant) + sizeof(char *))
 
 size_t mha_dtype_bytes(mha_dtype dtype) {
     static const size_t bytes[] = {[MHA_F32] = 4, [MHA_F16] = 2, [MHA_BF16] = 2, [MHA_F64] = 8};
@@ -51,7 +51,7 @@ bool mha_add_product(int64_t *result, int64_t a, int64_t b, int64_t c) {
     return true;
 }
 
-static mha_status check_size(const char *name, int64_t value, int64_t minimum, mha_error *error) {
+mha_status mha_check_size(const char *name, int64_t value, int64_t minimum, mha_error *error) {
     if (value < minimum)
         return mha_fail(error, MHA_ERR_SHAPE, "%s is %lld, less than %lld", name, (long long)value,
                         (long long)minimum);
@@ -76,7 +76,7 @@ static mha_status check_sizes(const mha_attention_desc *d, mha_error *error) {
     };
     for (size_t i = 0; i < sizeof(sizes) / sizeof(*sizes); ++i) {
         const mha_status status =
-            check_size(sizes[i].name, sizes[i].value, sizes[i].minimum, error);
+            mha_check_size(sizes[i].name, sizes[i].value, sizes[i].minimum, error);
         if (status)
             return status;
     }
@@ -93,6 +93,12 @@ static mha_status check_sizes(const mha_attention_desc *d, mha_error *error) {
                         "q_heads %lld * max_batch %lld * max_seqlen_q %lld rows are too many to "
                         "count in 64 bits",
                         (long long)d->q_heads, (long long)d->max_batch, (long long)d->max_seqlen_q);
+    return MHA_SUCCESS;
+}
+
+mha_status mha_check_variant(const char *variant, mha_error *error) {
+    if (variant && (!variant[0] || strlen(variant) >= sizeof(((struct problem *)0)->variant)))
+        return mha_fail(error, MHA_ERR_VARIANT, "no variant is called \"%.64s\"", variant);
     return MHA_SUCCESS;
 }
 
@@ -149,10 +155,7 @@ static mha_status check_values(const mha_attention_desc *d, mha_error *error) {
     if ((unsigned)d->scores_stage > MHA_STAGE_MASKED)
         return mha_fail(error, MHA_ERR_VALUE, "scores_stage %d is no mha_scores_stage",
                         (int)d->scores_stage);
-    if (d->variant &&
-        (!d->variant[0] || strlen(d->variant) >= sizeof(((struct problem *)0)->variant)))
-        return mha_fail(error, MHA_ERR_VARIANT, "no variant is called \"%.64s\"", d->variant);
-    return MHA_SUCCESS;
+    return mha_check_variant(d->variant, error);
 }
 
 /* No query, aligned, is further than this from a key: a wider window is no bound at all. */
@@ -175,8 +178,8 @@ mha_status mha_write_struct(void *dst, const void *src, size_t src_bytes, size_t
     return mha_succeed(error);
 }
 
-mha_status mha_problem_init(struct problem *problem, const mha_attention_desc *desc,
-                            mha_error *error) {
+mha_status mha_attention_problem_init(struct problem *problem, const mha_attention_desc *desc,
+                                      mha_error *error) {
     mha_attention_desc d;
     mha_status status;
     if (!desc)
@@ -187,6 +190,7 @@ mha_status mha_problem_init(struct problem *problem, const mha_attention_desc *d
         (status = check_sizes(&d, error)))
         return status;
     *problem = (struct problem){
+        .operation = OPERATION_ATTENTION,
         .flags = d.flags,
         .dtype = d.dtype,
         .bias_dtype = d.bias_dtype,
@@ -203,6 +207,44 @@ mha_status mha_problem_init(struct problem *problem, const mha_attention_desc *d
         .window_right = window_bound(d.window_right),
         .alignment = d.alignment,
         .scores_stage = d.scores_stage,
+        .workspace_limit_bytes = d.workspace_limit_bytes ? d.workspace_limit_bytes : SIZE_MAX,
+    };
+    if (d.variant)
+        strcpy(problem->variant, d.variant);
+    return MHA_SUCCESS;
+}
+
+mha_status mha_linear_problem_init(struct problem *problem, const mha_linear_desc *desc,
+                                   mha_error *error) {
+    mha_linear_desc d;
+    mha_status status;
+    if (!desc)
+        return mha_fail(error, MHA_ERR_NULL, "desc is NULL");
+    if ((status =
+             mha_read_struct(&d, sizeof(d), FIRST_LINEAR_BYTES, desc, "mha_linear_desc", error)))
+        return status;
+    if (d.flags & ~(MHA_LINEAR_BIAS | MHA_LINEAR_PACKED))
+        return mha_fail(error, MHA_ERR_FLAGS, "flags 0x%llx has bits that this version lacks",
+                        (unsigned long long)d.flags);
+    if ((unsigned)d.dtype > MHA_F64)
+        return mha_fail(error, MHA_ERR_DTYPE, "dtype %d is no mha_dtype", (int)d.dtype);
+    if ((unsigned)d.weight_dtype > MHA_F64 || (d.weight_dtype == MHA_F64) != (d.dtype == MHA_F64))
+        return mha_fail(error, MHA_ERR_DTYPE, "weight_dtype %d does not go with dtype %d",
+                        (int)d.weight_dtype, (int)d.dtype);
+    if ((status = mha_check_size("in_features", d.in_features, 1, error)) ||
+        (status = mha_check_size("out_features", d.out_features, 1, error)) ||
+        (status = mha_check_size("max_rows", d.max_rows, 0, error)) ||
+        (status = mha_check_variant(d.variant, error)))
+        return status;
+    *problem = (struct problem){
+        .operation = OPERATION_LINEAR,
+        .flags = d.flags,
+        .dtype = d.dtype,
+        .weight_dtype = d.weight_dtype,
+        .rows = (int32_t)d.max_rows,
+        .in_features = (int32_t)d.in_features,
+        .out_features = (int32_t)d.out_features,
+        .segments = {{.heads = 1, .head_dim = (int32_t)d.out_features}},
         .workspace_limit_bytes = d.workspace_limit_bytes ? d.workspace_limit_bytes : SIZE_MAX,
     };
     if (d.variant)

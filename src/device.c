@@ -21,7 +21,7 @@ static mha_status check_device(const struct device_caps *caps, cl_bool is_availa
                         caps->name, (unsigned long long)fp);
     if (strstr(profile, "EMBEDDED") && !strstr(extensions, "cles_khr_int64"))
         return mha_fail(error, MHA_ERR_DEVICE, "%s has no 64-bit integers", caps->name);
-    if (caps->max_parameter_bytes < sizeof(struct mha_kernel_args) + 15 * sizeof(void *))
+    if (caps->max_parameter_bytes < sizeof(struct mha_attention_kernel_args) + 15 * sizeof(void *))
         return mha_fail(error, MHA_ERR_DEVICE, "%s takes only %zu bytes of kernel arguments",
                         caps->name, caps->max_parameter_bytes);
     return MHA_SUCCESS;

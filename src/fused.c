@@ -66,7 +66,8 @@ size_t mha_fused_group(const struct tuning *t) {
 
 bool mha_fused_launch(const struct problem *plan, const struct problem *call,
                       const struct device_caps *caps, const struct tuning *t, int64_t index,
-                      struct launch *launch, struct mha_kernel_args *args) {
+                      struct launch *launch, union kernel_args *kernel_args) {
+    struct mha_attention_kernel_args *args = &kernel_args->attention;
     (void)plan, (void)caps;
     const int64_t rows = rows_of(call);
     const int splits = split_count(call, t);

@@ -24,6 +24,6 @@ size_t mha_fused_workspace(const struct problem *problem, const struct device_ca
  * kernel 1, combine. */
 bool mha_fused_launch(const struct problem *plan, const struct problem *call,
                       const struct device_caps *caps, const struct tuning *tuning, int64_t index,
-                      struct launch *launch, struct mha_kernel_args *args);
+                      struct launch *launch, union kernel_args *args);
 
 #endif

@@ -19,8 +19,8 @@ static mha_long real_bits(const struct problem *problem, double value) {
     return bits;
 }
 
-struct mha_kernel_args mha_kernel_args_init(const struct problem *sizes) {
-    return (struct mha_kernel_args){
+static struct mha_attention_kernel_args init_attention(const struct problem *sizes) {
+    return (struct mha_attention_kernel_args){
         .scale_bits = real_bits(sizes, sizes->scale),
         .softcap_bits = real_bits(sizes, sizes->softcap),
         .flags = (mha_int)sizes->flags,
@@ -39,25 +39,69 @@ struct mha_kernel_args mha_kernel_args_init(const struct problem *sizes) {
     };
 }
 
+static struct mha_gemm_args init_gemm(const struct problem *sizes) {
+    struct mha_gemm_args args = {
+        .flags = (mha_int)sizes->flags & FLAG_LINEAR_BIAS,
+        .rows = sizes->rows,
+        .tokens = sizes->rows > 0 ? sizes->rows : 1,
+        .in_features = sizes->in_features,
+        .out_features = sizes->out_features,
+    };
+    mha_int end = 0;
+    for (int s = 0; s < MHA_MAX_SEGMENTS; ++s) {
+        end += sizes->segments[s].heads * sizes->segments[s].head_dim;
+        args.segment_end[s] = end;
+        args.head_dim[s] = sizes->segments[s].head_dim;
+    }
+    return args;
+}
+
+union kernel_args mha_kernel_args_init(const struct problem *sizes) {
+    if (sizes->operation == OPERATION_LINEAR)
+        return (union kernel_args){.gemm = init_gemm(sizes)};
+    return (union kernel_args){.attention = init_attention(sizes)};
+}
+
+/* What the kernels of each operation take. */
+static const struct {
+    cl_uint buffers;
+    size_t args_bytes;
+} signatures[] = {
+    [OPERATION_ATTENTION] = {BUFFER_COUNT, sizeof(struct mha_attention_kernel_args)},
+    [OPERATION_LINEAR] = {GEMM_BUFFER_COUNT, sizeof(struct mha_gemm_args)},
+};
+
+void mha_call_fill_buffers(struct call *call) {
+    cl_mem any = NULL;
+    for (int i = 0; i < BUFFER_COUNT; ++i)
+        any = any ? any : call->buffers[i];
+    for (int i = 0; i < BUFFER_COUNT; ++i)
+        if (!call->buffers[i])
+            call->buffers[i] = any;
+}
+
 cl_int mha_kernel_set_buffers(const struct mha_plan *plan, int kernel, const cl_mem *buffers) {
     const struct variant *variant = plan->selection.variant;
-    for (cl_uint i = 0; i < BUFFER_COUNT; ++i) {
+    const cl_uint count = signatures[variant->operation].buffers;
+    for (cl_uint i = 0; i < count; ++i) {
         const cl_int code = clSetKernelArg(plan->kernels[kernel], i, sizeof(cl_mem), &buffers[i]);
         if (code)
             return code;
     }
     if (!variant->kernels[kernel].has_local)
         return CL_SUCCESS;
-    return clSetKernelArg(plan->kernels[kernel], BUFFER_COUNT + 1,
+    return clSetKernelArg(plan->kernels[kernel], count + 1,
                           variant->local_bytes(&plan->problem, &plan->selection.tuning), NULL);
 }
 
 cl_int mha_kernel_dispatch(const struct mha_plan *plan, cl_command_queue queue,
-                           const struct launch *launch, const struct mha_kernel_args *args,
+                           const struct launch *launch, const union kernel_args *args,
                            int64_t blocks, cl_uint n_wait, const cl_event *wait, cl_event *event) {
+    const enum operation operation = plan->selection.variant->operation;
     const cl_kernel kernel = plan->kernels[launch->kernel];
     const size_t global = (size_t)blocks * launch->local_size;
-    const cl_int code = clSetKernelArg(kernel, BUFFER_COUNT, sizeof(*args), args);
+    const cl_int code = clSetKernelArg(kernel, signatures[operation].buffers,
+                                       signatures[operation].args_bytes, args);
     if (code)
         return code;
     return clEnqueueNDRangeKernel(queue, kernel, 1, NULL, &global, &launch->local_size, n_wait,
@@ -89,16 +133,60 @@ static mha_status fail_variant(const struct mha_plan *plan, cl_int code, mha_err
                          plan->selection.variant->name, plan->engine->caps.name, (int)code);
 }
 
-mha_status mha_plan_warm_up(const struct mha_plan *plan, mha_error *error) {
+/* What a kernel may use is known only once it is compiled. */
+static mha_status check_kernel(const struct mha_plan *plan, const struct launch *launch,
+                               size_t *group_limit, mha_error *error) {
+    size_t max_size = 0;
+    const cl_int code =
+        clGetKernelWorkGroupInfo(plan->kernels[launch->kernel], plan->engine->device,
+                                 CL_KERNEL_WORK_GROUP_SIZE, sizeof(max_size), &max_size, NULL);
+    if (code)
+        return mha_fail_cl(error, code, "clGetKernelWorkGroupInfo");
+    if (max_size < *group_limit)
+        *group_limit = max_size;
+    if (max_size < launch->local_size)
+        return mha_fail(error, MHA_ERR_BUILD,
+                        "kernel %s takes work-groups of %zu on %s, %zu are needed",
+                        plan->selection.variant->kernels[launch->kernel].name, max_size,
+                        plan->engine->caps.name, launch->local_size);
+    return MHA_SUCCESS;
+}
+
+/* Every kernel that calls of these sizes launch, once; blocks 0: each work-group returns at once.
+ */
+static mha_status warm_up_call(const struct mha_plan *plan, const struct problem *sizes,
+                               cl_command_queue queue, const cl_mem *buffers, bool *is_warm,
+                               size_t *group_limit, mha_error *error) {
     const struct variant *variant = plan->selection.variant;
-    mha_engine *engine = plan->engine;
-    mha_status status = MHA_SUCCESS;
+    struct launch launch;
+    union kernel_args args = mha_kernel_args_init(sizes);
+    for (int64_t i = 0; variant->launch(&plan->problem, sizes, &plan->engine->caps,
+                                        &plan->selection.tuning, i, &launch, &args);
+         ++i) {
+        cl_int code;
+        mha_status status;
+        if (is_warm[launch.kernel])
+            continue;
+        is_warm[launch.kernel] = true;
+        args.grid.blocks = 0;
+        if ((status = check_kernel(plan, &launch, group_limit, error)))
+            return status;
+        if ((code = mha_kernel_set_buffers(plan, launch.kernel, buffers)) ||
+            (code = mha_kernel_dispatch(plan, queue, &launch, &args, 1, 0, NULL, NULL)))
+            return fail_variant(plan, code, error);
+    }
+    return MHA_SUCCESS;
+}
+
+mha_status mha_plan_warm_up(const struct mha_plan *plan, size_t *group_limit, mha_error *error) {
+    const mha_engine *engine = plan->engine;
+    mha_status status;
     cl_int code;
     cl_mem buffer = NULL, buffers[BUFFER_COUNT];
-    struct problem one = plan->problem;
     bool is_warm[MHA_MAX_KERNELS] = {false};
-    struct launch launch;
-    struct mha_kernel_args args;
+    /* Sizes of 1: nothing divides by zero. */
+    struct problem one = plan->problem;
+    one.batch = one.seqlen_q = one.seqlen_kv = one.rows = 1;
     cl_command_queue queue = clCreateCommandQueue(engine->context, engine->device, 0, &code);
     if (code)
         return mha_fail_cl(error, code, "clCreateCommandQueue");
@@ -109,23 +197,11 @@ mha_status mha_plan_warm_up(const struct mha_plan *plan, mha_error *error) {
     }
     for (int i = 0; i < BUFFER_COUNT; ++i)
         buffers[i] = buffer;
-    /* Sizes of 1: nothing divides by zero. args.blocks 0: every work-group returns at once. */
-    one.batch = one.seqlen_q = one.seqlen_kv = 1;
-    args = mha_kernel_args_init(&one);
-    for (int64_t i = 0; variant->launch(&plan->problem, &one, &engine->caps,
-                                        &plan->selection.tuning, i, &launch, &args);
-         ++i) {
-        if (is_warm[launch.kernel])
-            continue;
-        is_warm[launch.kernel] = true;
-        args.blocks = 0;
-        if ((code = mha_kernel_set_buffers(plan, launch.kernel, buffers)) ||
-            (code = mha_kernel_dispatch(plan, queue, &launch, &args, 1, 0, NULL, NULL))) {
-            status = fail_variant(plan, code, error);
-            goto done;
-        }
-    }
-    if ((code = clFinish(queue)))
+    status = warm_up_call(plan, &one, queue, buffers, is_warm, group_limit, error);
+    one.is_packing = true;
+    if (!status && one.operation == OPERATION_LINEAR)
+        status = warm_up_call(plan, &one, queue, buffers, is_warm, group_limit, error);
+    if ((code = clFinish(queue)) && !status)
         status = fail_variant(plan, code, error);
 done:
     if (buffer)

@@ -24,26 +24,42 @@ enum attention_buffer {
     BUFFER_COUNT
 };
 
+/* The same for the kernels of a linear projection: GEMM_BUFFERS in gemm.cl. */
+enum gemm_buffer {
+    GEMM_X,
+    GEMM_WEIGHT,
+    GEMM_BIAS,
+    GEMM_Y, /* of the first segment; the others follow */
+    GEMM_PACKED = GEMM_Y + MHA_MAX_SEGMENTS,
+    GEMM_BUFFER_COUNT
+};
+_Static_assert((int)GEMM_BUFFER_COUNT <= (int)BUFFER_COUNT, "struct call has room");
+
 /* One call, validated: what its kernels are given. */
 struct call {
-    struct problem sizes; /* the plan's problem with the actual sizes */
-    cl_mem buffers[BUFFER_COUNT];
-    struct mha_kernel_args args;
+    struct problem sizes;         /* the plan's problem with the actual sizes */
+    cl_mem buffers[BUFFER_COUNT]; /* those of the operation */
+    union kernel_args args;
 };
 
 /* args as far as the problem fixes them; sizes from `sizes`. */
-struct mha_kernel_args mha_kernel_args_init(const struct problem *sizes);
+union kernel_args mha_kernel_args_init(const struct problem *sizes);
+
+/* Kernels take every buffer of their operation; those that a call does not use are never touched,
+ * but there must be one. */
+void mha_call_fill_buffers(struct call *call);
 
 /* Sets the buffers, and the local memory where the kernel takes some. */
 cl_int mha_kernel_set_buffers(const struct mha_plan *plan, int kernel, const cl_mem *buffers);
 
-/* Dispatches `blocks` work-groups from args->first_block on. */
+/* Dispatches `blocks` work-groups from args->grid.first_block on. */
 cl_int mha_kernel_dispatch(const struct mha_plan *plan, cl_command_queue queue,
-                           const struct launch *launch, const struct mha_kernel_args *args,
+                           const struct launch *launch, const union kernel_args *args,
                            int64_t blocks, cl_uint n_wait, const cl_event *wait, cl_event *event);
 
-/* Runs every kernel of the plan once with no work, so that nothing is left to compile. */
-mha_status mha_plan_warm_up(const struct mha_plan *plan, mha_error *error);
+/* Runs every kernel of the plan once with no work, so that nothing is left to compile. *group_limit
+ * falls to the largest work-group that every kernel takes. */
+mha_status mha_plan_warm_up(const struct mha_plan *plan, size_t *group_limit, mha_error *error);
 
 /* Work-groups for one dispatch, so that none is predicted to run longer than a display's watchdog
  * tolerates. */

@@ -2,26 +2,13 @@
 #include "plan.h"
 
 #include "launch.h"
+#include "layer.h"
 
 #include <stdio.h>
 #include <string.h>
 
 /* Of version 0.1: what every caller has. Never to change. */
 #define FIRST_INFO_BYTES (offsetof(mha_plan_info, bytes) + sizeof(double))
-
-mha_status mha_attention_supported(const mha_engine *engine, const mha_attention_desc *desc,
-                                   mha_error *error) {
-    struct problem problem;
-    struct selection selection;
-    mha_status status;
-    if (!engine)
-        return mha_fail(error, MHA_ERR_NULL, "engine is NULL");
-    if ((status = mha_engine_check(engine, error)) ||
-        (status = mha_problem_init(&problem, desc, error)) ||
-        (status = mha_select(&problem, &engine->caps, 0, &selection, error)))
-        return status;
-    return mha_succeed(error);
-}
 
 static void release_kernels(struct mha_plan *plan) {
     for (int i = 0; i < MHA_MAX_KERNELS; ++i)
@@ -31,48 +18,16 @@ static void release_kernels(struct mha_plan *plan) {
         }
 }
 
-/* What a kernel may use is known only once it is compiled. */
-static mha_status check_kernel(const struct mha_plan *plan, int index, size_t local_size,
-                               size_t *group_limit, mha_error *error) {
-    const cl_kernel kernel = plan->kernels[index];
-    const cl_device_id device = plan->engine->device;
-    const char *name = plan->selection.variant->kernels[index].name;
-    size_t max_size = 0;
-    const cl_int code = clGetKernelWorkGroupInfo(kernel, device, CL_KERNEL_WORK_GROUP_SIZE,
-                                                 sizeof(max_size), &max_size, NULL);
-    if (code)
-        return mha_fail_cl(error, code, "clGetKernelWorkGroupInfo");
-    if (max_size < *group_limit)
-        *group_limit = max_size;
-    if (max_size < local_size)
-        return mha_fail(error, MHA_ERR_BUILD,
-                        "kernel %s takes work-groups of %zu on %s, %zu are needed", name, max_size,
-                        plan->engine->caps.name, local_size);
-    return MHA_SUCCESS;
-}
-
 static mha_status create_kernels(struct mha_plan *plan, const struct program *program,
                                  size_t *group_limit, mha_error *error) {
     const struct variant *variant = plan->selection.variant;
-    struct launch launch;
-    struct mha_kernel_args args = mha_kernel_args_init(&plan->problem);
     for (int i = 0; i < MHA_MAX_KERNELS && variant->kernels[i].name; ++i) {
         cl_int code;
         plan->kernels[i] = clCreateKernel(program->program, variant->kernels[i].name, &code);
         if (code)
             return mha_fail_cl(error, code, "clCreateKernel");
     }
-    struct problem one = plan->problem;
-    one.batch = one.seqlen_q = one.seqlen_kv = 1;
-    for (int64_t i = 0; variant->launch(&plan->problem, &one, &plan->engine->caps,
-                                        &plan->selection.tuning, i, &launch, &args);
-         ++i) {
-        const mha_status status =
-            check_kernel(plan, launch.kernel, launch.local_size, group_limit, error);
-        if (status)
-            return status;
-    }
-    return mha_plan_warm_up(plan, error);
+    return mha_plan_warm_up(plan, group_limit, error);
 }
 
 /* From the program to kernels that have run. A cached binary that does not work is compiled anew
@@ -112,25 +67,52 @@ static void append_reason(struct selection *selection, const mha_error *failure)
              "; a better one failed: %s", failure->message);
 }
 
-mha_status mha_plan_create(mha_engine *engine, const mha_attention_desc *desc, mha_plan **plan,
-                           mha_error *error) {
-    mha_status status;
-    struct problem problem;
+mha_status mha_plan_check(const struct mha_plan *plan, enum operation operation, mha_error *error) {
+    static const char *const names[] = {
+        [OPERATION_ATTENTION] = "an attention",
+        [OPERATION_LINEAR] = "a linear projection",
+        [OPERATION_LAYER] = "a layer",
+    };
     if (!plan)
         return mha_fail(error, MHA_ERR_NULL, "plan is NULL");
-    *plan = NULL;
+    if (plan->problem.operation != operation)
+        return mha_fail(error, MHA_ERR_PLAN, "the plan is of %s, not of %s",
+                        names[plan->problem.operation], names[operation]);
+    return MHA_SUCCESS;
+}
+
+mha_status mha_plan_supported(const mha_engine *engine, const struct problem *problem,
+                              mha_error *error) {
+    struct selection selection;
+    const mha_status status = mha_select(problem, &engine->caps, 0, &selection, error);
+    return status ? status : mha_succeed(error);
+}
+
+mha_status mha_plan_check_engine(const mha_engine *engine, mha_error *error) {
     if (!engine)
         return mha_fail(error, MHA_ERR_NULL, "engine is NULL");
-    if ((status = mha_engine_check(engine, error)) ||
-        (status = mha_problem_init(&problem, desc, error)))
-        return status;
+    return mha_engine_check(engine, error);
+}
+
+mha_status mha_plan_allocate(mha_engine *engine, const struct problem *problem, mha_plan **plan,
+                             mha_error *error) {
     mha_plan *p = mha_allocate_zeroed(&engine->allocator, sizeof(*p));
     if (!p)
         return mha_fail(error, MHA_ERR_HOST_MEMORY, "no memory for a plan (%zu bytes)", sizeof(*p));
     mha_engine_retain(engine);
     p->engine = engine;
-    p->problem = problem;
+    p->problem = *problem;
     pthread_mutex_init(&p->lock, NULL);
+    *plan = p;
+    return MHA_SUCCESS;
+}
+
+mha_status mha_plan_make(mha_engine *engine, const struct problem *problem, mha_plan **plan,
+                         mha_error *error) {
+    mha_plan *p = NULL;
+    mha_status status;
+    if ((status = mha_plan_allocate(engine, problem, &p, error)))
+        return status;
     /* A variant that the device's compiler can't take is no reason to fail: the next one may do,
      * down to the reference. One asked for by name is not replaced. */
     mha_error reason = {.status = MHA_SUCCESS};
@@ -138,7 +120,7 @@ mha_status mha_plan_create(mha_engine *engine, const mha_attention_desc *desc, m
     for (int skip = 0;;) {
         mha_error select_error;
         size_t group_limit = SIZE_MAX;
-        status = mha_select(&problem, &caps, skip, &p->selection, &select_error);
+        status = mha_select(problem, &caps, skip, &p->selection, &select_error);
         if (status) {
             reason = reason.status ? reason : select_error;
             break;
@@ -154,7 +136,7 @@ mha_status mha_plan_create(mha_engine *engine, const mha_attention_desc *desc, m
             caps.max_work_group = group_limit;
             continue;
         }
-        if (problem.variant[0] || !is_variants_fault(status))
+        if (problem->variant[0] || !is_variants_fault(status))
             break;
         mha_log(&engine->log, MHA_LOG_WARNING, "variant %s is not usable on %s: %s",
                 p->selection.variant->name, engine->caps.name, reason.message);
@@ -168,9 +150,59 @@ mha_status mha_plan_create(mha_engine *engine, const mha_attention_desc *desc, m
         return reason.status;
     }
     p->workspace_bytes =
-        p->selection.variant->workspace_bytes(&problem, &engine->caps, &p->selection.tuning);
+        p->selection.variant->workspace_bytes(problem, &engine->caps, &p->selection.tuning);
+    if (p->selection.variant->packed_elements) {
+        p->packed_elements = p->selection.variant->packed_elements(problem, &p->selection.tuning);
+        p->packed_bytes = mha_packed_bytes(problem, p->packed_elements);
+    }
     *plan = p;
     return mha_succeed(error);
+}
+
+mha_status mha_attention_supported(const mha_engine *engine, const mha_attention_desc *desc,
+                                   mha_error *error) {
+    struct problem problem;
+    mha_status status;
+    if ((status = mha_plan_check_engine(engine, error)) ||
+        (status = mha_attention_problem_init(&problem, desc, error)))
+        return status;
+    return mha_plan_supported(engine, &problem, error);
+}
+
+mha_status mha_linear_supported(const mha_engine *engine, const mha_linear_desc *desc,
+                                mha_error *error) {
+    struct problem problem;
+    mha_status status;
+    if ((status = mha_plan_check_engine(engine, error)) ||
+        (status = mha_linear_problem_init(&problem, desc, error)))
+        return status;
+    return mha_plan_supported(engine, &problem, error);
+}
+
+mha_status mha_plan_create(mha_engine *engine, const mha_attention_desc *desc, mha_plan **plan,
+                           mha_error *error) {
+    struct problem problem;
+    mha_status status;
+    if (!plan)
+        return mha_fail(error, MHA_ERR_NULL, "plan is NULL");
+    *plan = NULL;
+    if ((status = mha_plan_check_engine(engine, error)) ||
+        (status = mha_attention_problem_init(&problem, desc, error)))
+        return status;
+    return mha_plan_make(engine, &problem, plan, error);
+}
+
+mha_status mha_linear_plan_create(mha_engine *engine, const mha_linear_desc *desc, mha_plan **plan,
+                                  mha_error *error) {
+    struct problem problem;
+    mha_status status;
+    if (!plan)
+        return mha_fail(error, MHA_ERR_NULL, "plan is NULL");
+    *plan = NULL;
+    if ((status = mha_plan_check_engine(engine, error)) ||
+        (status = mha_linear_problem_init(&problem, desc, error)))
+        return status;
+    return mha_plan_make(engine, &problem, plan, error);
 }
 
 void mha_plan_destroy(mha_plan **plan) {
@@ -179,10 +211,36 @@ void mha_plan_destroy(mha_plan **plan) {
     mha_plan *p = *plan;
     *plan = NULL;
     mha_engine *engine = p->engine;
+    mha_layer_release(p);
     release_kernels(p);
     pthread_mutex_destroy(&p->lock);
     mha_release(&engine->allocator, p);
     mha_engine_release(engine);
+}
+
+/* Adds to info->flops and info->bytes. */
+static void count_work(const struct mha_plan *plan, mha_plan_info *info) {
+    const struct problem *p = &plan->problem;
+    if (plan->layer) {
+        for (int s = 0; s < LAYER_STAGES; ++s)
+            if (plan->layer->stages[s])
+                count_work(plan->layer->stages[s], info);
+        return;
+    }
+    const double bytes = (double)mha_dtype_bytes(p->dtype);
+    if (p->operation == OPERATION_LINEAR) {
+        const double rows = p->rows, in = p->in_features, out = p->out_features;
+        const double depth = in + (p->flags & MHA_LINEAR_BIAS ? 1 : 0);
+        info->flops += 2 * rows * in * out;
+        info->bytes +=
+            rows * (in + out) * bytes + depth * out * (double)mha_dtype_bytes(p->weight_dtype);
+        return;
+    }
+    const double q_rows = (double)p->batch * p->q_heads * p->seqlen_q;
+    const double kv_rows = (double)p->batch * p->kv_heads * p->seqlen_kv;
+    const double dims = (double)p->head_dim_qk + p->head_dim_v;
+    info->flops += 2 * q_rows * p->seqlen_kv * dims;
+    info->bytes += (q_rows + kv_rows) * dims * bytes;
 }
 
 mha_status mha_plan_get_info(const mha_plan *plan, mha_plan_info *info, mha_error *error) {
@@ -192,16 +250,15 @@ mha_status mha_plan_get_info(const mha_plan *plan, mha_plan_info *info, mha_erro
     if (struct_size < sizeof(size_t))
         return mha_fail(error, MHA_ERR_STRUCT_SIZE, "mha_plan_info.struct_size is %zu",
                         struct_size);
-    const struct problem *p = &plan->problem;
-    const double q_rows = (double)p->batch * p->q_heads * p->seqlen_q;
-    const double kv_rows = (double)p->batch * p->kv_heads * p->seqlen_kv;
-    const double dims = (double)p->head_dim_qk + p->head_dim_v;
     mha_plan_info full = {
         .struct_size = sizeof(full),
         .workspace_bytes = plan->workspace_bytes,
-        .flops = 2 * q_rows * p->seqlen_kv * dims,
-        .bytes = (q_rows + kv_rows) * dims * (double)mha_dtype_bytes(p->dtype),
+        .packed_bytes = plan->packed_bytes,
     };
+    count_work(plan, &full);
+    /* Of a layer, the attention is what a user asks about first. */
+    if (plan->layer)
+        plan = plan->layer->stages[LAYER_ATTENTION];
     strcpy(full.variant, plan->selection.variant->name);
     mha_tuning_print(plan->selection.variant, &plan->selection.tuning, full.parameters,
                      sizeof(full.parameters));

@@ -41,15 +41,15 @@ static bool is_split_useful(const struct problem *p, const struct device_caps *c
            (int64_t)p->batch * p->q_heads < 8 * (int64_t)caps->compute_units;
 }
 
-mha_status mha_select(const struct problem *problem, const struct device_caps *caps, int skip,
-                      struct selection *selection, mha_error *error) {
-    if (problem->dtype == MHA_F64 && !caps->has_fp64)
-        return mha_fail(error, MHA_ERR_UNSUPPORTED, "%s has no fp64 (cl_khr_fp64)", caps->name);
+#define MAX_PREFERENCES 6
+
+/* The order in which variants are tried; those without a name are not. */
+static void prefer_attention(const struct problem *problem, const struct device_caps *caps,
+                             struct preference *order) {
     const bool split = is_split_useful(problem, caps);
     /* A CPU that reports no vectors has its driver vectorise across work-items, as a GPU does. */
     const bool is_panel = caps->is_cpu && caps->float_vector > 1;
-    const struct preference order[] = {
-        {problem->variant[0] ? problem->variant : NULL, "asked for by name"},
+    const struct preference preferences[] = {
         {split && is_panel ? "panel_split" : NULL, "few queries, CPU: the keys are shared out"},
         {split && !is_panel ? "flash_split" : NULL, "few queries: the keys are shared out"},
         {is_panel ? "panel" : "flash",
@@ -57,9 +57,33 @@ mha_status mha_select(const struct problem *problem, const struct device_caps *c
         {"staged", "the fused variants can't do this"},
         {"reference", "nothing faster can do this"},
     };
+    memcpy(order, preferences, sizeof(preferences));
+}
+
+static void prefer_linear(const struct problem *problem, const struct device_caps *caps,
+                          struct preference *order) {
+    (void)problem;
+    const bool is_panel = caps->is_cpu && caps->float_vector > 1;
+    const struct preference preferences[] = {
+        {is_panel ? "gemm_panel" : "gemm_tile",
+         is_panel ? "CPU: explicit vectors, packed weights" : "work-group tiles in local memory"},
+        {"gemm_reference", "nothing faster can do this"},
+    };
+    memcpy(order, preferences, sizeof(preferences));
+}
+
+mha_status mha_select(const struct problem *problem, const struct device_caps *caps, int skip,
+                      struct selection *selection, mha_error *error) {
+    if (problem->dtype == MHA_F64 && !caps->has_fp64)
+        return mha_fail(error, MHA_ERR_UNSUPPORTED, "%s has no fp64 (cl_khr_fp64)", caps->name);
+    struct preference order[1 + MAX_PREFERENCES] = {
+        {problem->variant[0] ? problem->variant : NULL, "asked for by name"}};
+    (problem->operation == OPERATION_LINEAR ? prefer_linear : prefer_attention)(problem, caps,
+                                                                                order + 1);
     char whys[400] = "", why[160];
     for (size_t i = 0; i < sizeof(order) / sizeof(*order); ++i) {
-        const struct variant *variant = order[i].name ? mha_variant_find(order[i].name) : NULL;
+        const struct variant *variant =
+            order[i].name ? mha_variant_find(problem->operation, order[i].name) : NULL;
         if (i == 0 && order[0].name && !variant)
             return mha_fail(error, MHA_ERR_VARIANT, "no variant is called \"%s\"",
                             problem->variant);

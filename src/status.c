@@ -36,6 +36,7 @@ const char *mha_status_name(mha_status status) {
         CASE_NAME(MHA_ERR_BUILD);
         CASE_NAME(MHA_ERR_OPENCL);
         CASE_NAME(MHA_ERR_FORKED);
+        CASE_NAME(MHA_ERR_PLAN);
     }
     return "unknown mha_status";
 }

@@ -10,5 +10,8 @@ extern const struct variant mha_variant_panel;
 extern const struct variant mha_variant_panel_split;
 extern const struct variant mha_variant_flash;
 extern const struct variant mha_variant_flash_split;
+extern const struct variant mha_variant_gemm_reference;
+extern const struct variant mha_variant_gemm_panel;
+extern const struct variant mha_variant_gemm_tile;
 
 #endif

@@ -21,7 +21,7 @@ static size_t workspace_bytes(const struct problem *problem, const struct device
 
 static bool launch(const struct problem *plan, const struct problem *call,
                    const struct device_caps *caps, const struct tuning *tuning, int64_t index,
-                   struct launch *launch, struct mha_kernel_args *args) {
+                   struct launch *launch, union kernel_args *args) {
     (void)plan, (void)caps, (void)tuning, (void)args;
     const double scores = (double)call->batch * call->q_heads * call->seqlen_q * call->seqlen_kv;
     *launch = (struct launch){

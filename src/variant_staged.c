@@ -77,7 +77,7 @@ enum { QK, SOFTMAX, PV, STAGES };
 
 static bool launch(const struct problem *plan, const struct problem *call,
                    const struct device_caps *caps, const struct tuning *t, int64_t index,
-                   struct launch *launch, struct mha_kernel_args *args) {
+                   struct launch *launch, union kernel_args *args) {
     const int64_t most = chunk_pairs(plan, caps), pairs = count_pairs(call);
     const int64_t first = index / STAGES * most;
     const int64_t count = pairs - first < most ? pairs - first : most;
@@ -88,8 +88,8 @@ static bool launch(const struct problem *plan, const struct problem *call,
     if (first >= pairs)
         return false;
     *launch = (struct launch){.kernel = (int)(index % STAGES), .local_size = (size_t)group};
-    args->first_pair = first;
-    args->chunk_pairs = (mha_int)count;
+    args->attention.first_pair = first;
+    args->attention.chunk_pairs = (mha_int)count;
     switch (launch->kernel) {
     case QK:
         launch->blocks = tiles(q_tiles * tiles(call->seqlen_kv, t->value[BLOCK_KV]), group);

@@ -17,11 +17,18 @@ const char *const mha_tunable_names[TUNABLE_COUNT] = {
     [UNROLL] = "UNROLL",
     [WORK_GROUP] = "WORK_GROUP",
     [SPLIT_KEYS] = "SPLIT_KEYS",
+    [MICRO_M] = "MICRO_M",
+    [BLOCK_M] = "BLOCK_M",
+    [BLOCK_N] = "BLOCK_N",
+    [BLOCK_K] = "BLOCK_K",
+    [THREADS_M] = "THREADS_M",
+    [THREADS_N] = "THREADS_N",
 };
 
 const struct variant *const mha_variants[] = {
-    &mha_variant_reference,   &mha_variant_staged, &mha_variant_panel,
-    &mha_variant_panel_split, &mha_variant_flash,  &mha_variant_flash_split,
+    &mha_variant_reference,      &mha_variant_staged,     &mha_variant_panel,
+    &mha_variant_panel_split,    &mha_variant_flash,      &mha_variant_flash_split,
+    &mha_variant_gemm_reference, &mha_variant_gemm_panel, &mha_variant_gemm_tile,
 };
 const size_t mha_variant_count = sizeof(mha_variants) / sizeof(*mha_variants);
 
@@ -35,15 +42,35 @@ size_t mha_size_product(size_t a, size_t b, size_t c, size_t d) {
     return a;
 }
 
-const struct variant *mha_variant_find(const char *name) {
+size_t mha_packed_bytes(const struct problem *p, size_t packed_elements) {
+    /* The bias is padded as the weights' rows are. */
+    const size_t rows = packed_elements / (size_t)p->in_features;
+    const size_t depth = (size_t)p->in_features + (p->flags & MHA_LINEAR_BIAS ? 1 : 0);
+    if (packed_elements == SIZE_MAX)
+        return SIZE_MAX;
+    return mha_size_product(rows, depth, mha_dtype_bytes(p->weight_dtype), 1);
+}
+
+const struct variant *mha_variant_find(enum operation operation, const char *name) {
     for (size_t i = 0; i < mha_variant_count; ++i)
-        if (!strcmp(mha_variants[i]->name, name))
+        if (mha_variants[i]->operation == operation && !strcmp(mha_variants[i]->name, name))
             return mha_variants[i];
     return NULL;
 }
 
+static const char *name_of(enum operation operation, size_t index) {
+    for (size_t i = 0; i < mha_variant_count; ++i)
+        if (mha_variants[i]->operation == operation && index-- == 0)
+            return mha_variants[i]->name;
+    return NULL;
+}
+
 const char *mha_variant_name(size_t index) {
-    return index < mha_variant_count ? mha_variants[index]->name : NULL;
+    return name_of(OPERATION_ATTENTION, index);
+}
+
+const char *mha_linear_variant_name(size_t index) {
+    return name_of(OPERATION_LINEAR, index);
 }
 
 void mha_tuning_print(const struct variant *variant, const struct tuning *tuning, char *text,

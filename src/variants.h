@@ -8,8 +8,6 @@
 #include "desc.h"
 #include "device.h"
 
-#include "../cl/arguments.h"
-
 /* Every tunable of every variant; upper-case names are the same in .cl and config files. */
 enum tunable {
     VEC,          /* lanes of a vector */
@@ -24,6 +22,12 @@ enum tunable {
     UNROLL,       /* of register tiles; 1: none */
     WORK_GROUP,   /* work-items where they are independent of one another */
     SPLIT_KEYS,   /* keys of each part: a multiple of BLOCK_KV */
+    MICRO_M,      /* rows in a register tile of a projection */
+    BLOCK_M,      /* rows of a work-group */
+    BLOCK_N,      /* columns of a work-group */
+    BLOCK_K,      /* elements of the inner dimension in a slice */
+    THREADS_M,    /* work-items along the rows of a tile */
+    THREADS_N,    /* work-items along its columns */
     TUNABLE_COUNT
 };
 
@@ -41,6 +45,13 @@ struct launch {
     double flops; /* of the whole launch, for predicting its time */
 };
 
+/* The by-value argument of a kernel, by its operation. */
+union kernel_args {
+    struct mha_grid_args grid;
+    struct mha_attention_kernel_args attention;
+    struct mha_gemm_args gemm;
+};
+
 #define MHA_MAX_KERNELS 3
 #define MHA_MAX_FILES 10
 #define MHA_MAX_VALUES 10
@@ -53,6 +64,7 @@ struct variant_tunable {
 
 struct variant {
     const char *name;
+    enum operation operation;
     const char *files[MHA_MAX_FILES];
     struct {
         const char *name;
@@ -74,7 +86,9 @@ struct variant {
      * variant needs in *args; false beyond the last. `plan` has the maxima. */
     bool (*launch)(const struct problem *plan, const struct problem *call,
                    const struct device_caps *, const struct tuning *, int64_t index,
-                   struct launch *, struct mha_kernel_args *args);
+                   struct launch *, union kernel_args *args);
+    /* Elements of the packed weights before the packed bias; linear projections only. */
+    size_t (*packed_elements)(const struct problem *, const struct tuning *);
     /* An upper bound of the iterations of all loops of one work-item, at the problem's maxima. */
     double (*loops)(const struct problem *, const struct tuning *);
     double efficiency; /* fraction of the device's estimated rate, for predicting times */
@@ -83,11 +97,15 @@ struct variant {
 extern const struct variant *const mha_variants[];
 extern const size_t mha_variant_count;
 
-const struct variant *mha_variant_find(const char *name);
+/* NULL for a name that no variant of the operation has. */
+const struct variant *mha_variant_find(enum operation operation, const char *name);
 
 /* "BLOCK_Q=96 BLOCK_KV=128", cut to `bytes`. */
 void mha_tuning_print(const struct variant *variant, const struct tuning *tuning, char *text,
                       size_t bytes);
+
+/* Of packed weights, bias included; SIZE_MAX where it can't be counted. */
+size_t mha_packed_bytes(const struct problem *problem, size_t packed_elements);
 
 /* SIZE_MAX where the product leaves size_t. */
 size_t mha_size_product(size_t a, size_t b, size_t c, size_t d);

@@ -24,7 +24,7 @@ static mha_attention_desc vit(void) {
 static struct problem problem_of(const mha_attention_desc *desc) {
     struct problem problem;
     mha_error error;
-    cr_assert_eq(mha_problem_init(&problem, desc, &error), MHA_SUCCESS, "%s", error.message);
+    cr_assert_eq(mha_attention_problem_init(&problem, desc, &error), MHA_SUCCESS, "%s", error.message);
     return problem;
 }
 
@@ -136,11 +136,11 @@ Test(unit, workspace_limit_chunks_the_heads) {
                  desc.workspace_limit_bytes);
     /* 48 heads, 5 at a time: 10 chunks of 3 kernels, each pair once. */
     struct launch launch;
-    struct mha_kernel_args args = mha_kernel_args_init(&problem);
+    union kernel_args args = mha_kernel_args_init(&problem);
     int64_t launches = 0, pairs = 0;
     while (selection.variant->launch(&problem, &problem, &caps, &selection.tuning, launches,
                                      &launch, &args)) {
-        pairs += launch.kernel == 0 ? args.chunk_pairs : 0;
+        pairs += launch.kernel == 0 ? args.attention.chunk_pairs : 0;
         ++launches;
     }
     cr_expect_eq(launches, 30);
@@ -155,7 +155,7 @@ Test(unit, workspace_limit_chunks_the_heads) {
 
 Test(unit, long_dispatches_are_cut) {
     const struct device_caps gpu = caps_of(4);
-    const struct variant *variant = mha_variant_find("flash");
+    const struct variant *variant = mha_variant_find(OPERATION_ATTENTION, "flash");
     struct launch launch = {.blocks = 1000000, .local_size = 256, .flops = 1e9};
     cr_expect_eq(mha_blocks_per_dispatch(&gpu, variant, &launch), 1000000);
     launch.flops = 1e14; /* about a hundred seconds at the rate that is assumed */
@@ -197,7 +197,7 @@ Test(unit, sizes_are_refused_or_right) {
         desc.max_batch = value[4], desc.max_seqlen_q = value[5], desc.max_seqlen_kv = value[6];
         struct problem problem;
         mha_error error;
-        const mha_status status = mha_problem_init(&problem, &desc, &error);
+        const mha_status status = mha_attention_problem_init(&problem, &desc, &error);
         if (status) {
             cr_assert(status == MHA_ERR_SHAPE || status == MHA_ERR_OVERFLOW);
             cr_assert(error.message[0]);

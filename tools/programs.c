@@ -49,19 +49,31 @@ static const struct {
       .max_loops = INFINITY}},
 };
 
-static int print_program(const struct variant *variant, mha_dtype dtype,
-                         const struct device_caps *caps) {
-    const struct allocator allocator = {0};
-    struct tuning tuning;
-    struct problem problem;
-    mha_error error;
+/* A middling problem of the variant's operation. */
+static mha_status init_problem(const struct variant *variant, mha_dtype dtype,
+                               struct problem *problem, mha_error *error) {
+    if (variant->operation == OPERATION_LINEAR) {
+        mha_linear_desc desc = MHA_LINEAR_DESC_INIT;
+        desc.dtype = desc.weight_dtype = dtype;
+        desc.in_features = desc.out_features = desc.max_rows = 512;
+        return mha_linear_problem_init(problem, &desc, error);
+    }
     mha_attention_desc desc = MHA_ATTENTION_DESC_INIT;
     desc.dtype = dtype;
     desc.q_heads = desc.kv_heads = 8;
     desc.head_dim_qk = desc.head_dim_v = 64;
     desc.max_batch = 1;
     desc.max_seqlen_q = desc.max_seqlen_kv = 512;
-    if (mha_problem_init(&problem, &desc, &error)) {
+    return mha_attention_problem_init(problem, &desc, error);
+}
+
+static int print_program(const struct variant *variant, mha_dtype dtype,
+                         const struct device_caps *caps) {
+    const struct allocator allocator = {0};
+    struct tuning tuning;
+    struct problem problem;
+    mha_error error;
+    if (init_problem(variant, dtype, &problem, &error)) {
         fprintf(stderr, "%s\n", error.message);
         return 1;
     }

@@ -1,0 +1,209 @@
+/* In: the steps of a call. Out: their kernels on the caller's queue, one event. */
+#include "dispatch.h"
+
+#include <string.h>
+
+/* Where the next dispatch goes and what it waits for. On an in-order queue only the call's first
+ * dispatch waits for the caller's events and only its last gives one; on an out-of-order queue
+ * each waits for the one before. */
+struct dispatcher {
+    const struct request *request;
+    cl_event previous; /* out-of-order: owned */
+    bool has_begun;
+    bool has_buffers[MHA_MAX_KERNELS]; /* kernels of this step whose buffers are set */
+};
+
+static mha_status check_queue(const mha_engine *engine, cl_command_queue queue, bool *is_in_order,
+                              mha_error *error) {
+    cl_context context = NULL;
+    cl_device_id device = NULL;
+    cl_command_queue_properties properties = 0;
+    if (!queue)
+        return mha_fail(error, MHA_ERR_NULL, "queue is NULL");
+    cl_int code;
+    if ((code = clGetCommandQueueInfo(queue, CL_QUEUE_CONTEXT, sizeof(context), &context, NULL)) ||
+        (code = clGetCommandQueueInfo(queue, CL_QUEUE_DEVICE, sizeof(device), &device, NULL)) ||
+        (code = clGetCommandQueueInfo(queue, CL_QUEUE_PROPERTIES, sizeof(properties), &properties,
+                                      NULL)))
+        return mha_fail_code(error, MHA_ERR_QUEUE, code, "queue is no OpenCL command queue");
+    if (context != engine->context || device != engine->device)
+        return mha_fail(error, MHA_ERR_QUEUE, "the queue's %s is not the engine's",
+                        context != engine->context ? "context" : "device");
+    *is_in_order = !(properties & CL_QUEUE_OUT_OF_ORDER_EXEC_MODE_ENABLE);
+    return MHA_SUCCESS;
+}
+
+static mha_status check_wait_list(const mha_engine *engine, cl_uint n_wait, const cl_event *wait,
+                                  mha_error *error) {
+    if ((n_wait > 0) != (wait != NULL))
+        return mha_fail(error, MHA_ERR_WAIT_LIST, "n_wait is %u but wait is %s", n_wait,
+                        wait ? "not NULL" : "NULL");
+    for (cl_uint i = 0; i < n_wait; ++i) {
+        cl_context context = NULL;
+        cl_int code = CL_SUCCESS;
+        if (!wait[i] ||
+            (code = clGetEventInfo(wait[i], CL_EVENT_CONTEXT, sizeof(context), &context, NULL)) ||
+            context != engine->context)
+            return mha_fail_code(error, MHA_ERR_WAIT_LIST, code,
+                                 "wait[%u] is not an event of the engine's context", i);
+    }
+    return MHA_SUCCESS;
+}
+
+static cl_int give_first_event(struct dispatcher *d, cl_event event) {
+    if (!d->request->first_event)
+        return CL_SUCCESS;
+    const cl_int code = clRetainEvent(event);
+    if (!code)
+        *d->request->first_event = event;
+    return code;
+}
+
+/* One dispatch; is_last: of the whole call. */
+static cl_int dispatch(const struct mha_plan *plan, struct dispatcher *d,
+                       const struct launch *launch, const union kernel_args *args, int64_t blocks,
+                       bool is_last) {
+    const struct request *r = d->request;
+    const bool is_first = !d->has_begun;
+    const bool waits_for_previous = !is_first && !r->is_in_order;
+    const bool is_wanted =
+        (is_first && r->first_event) || (is_last && r->event) || (!is_last && !r->is_in_order);
+    cl_event own = NULL;
+    cl_int code = mha_kernel_dispatch(plan, r->queue, launch, args, blocks,
+                                      is_first             ? r->n_wait
+                                      : waits_for_previous ? 1
+                                                           : 0,
+                                      is_first             ? r->wait
+                                      : waits_for_previous ? &d->previous
+                                                           : NULL,
+                                      is_wanted ? &own : NULL);
+    if (code)
+        return code;
+    d->has_begun = true;
+    if (is_first && (code = give_first_event(d, own))) {
+        if (own)
+            clReleaseEvent(own);
+        return code;
+    }
+    if (d->previous) {
+        clReleaseEvent(d->previous);
+        d->previous = NULL;
+    }
+    if (is_last && r->event)
+        *r->event = own;
+    else if (!is_last && !r->is_in_order)
+        d->previous = own;
+    else if (own)
+        clReleaseEvent(own);
+    return CL_SUCCESS;
+}
+
+static cl_int dispatch_launch(const struct step *step, struct dispatcher *d,
+                              const struct launch *launch, union kernel_args *args,
+                              bool is_last_launch) {
+    const struct mha_plan *plan = step->plan;
+    const int64_t most =
+        mha_blocks_per_dispatch(&plan->engine->caps, plan->selection.variant, launch);
+    cl_int code = CL_SUCCESS;
+    if (!d->has_buffers[launch->kernel])
+        code = mha_kernel_set_buffers(plan, launch->kernel, step->call.buffers);
+    d->has_buffers[launch->kernel] = true;
+    args->grid.blocks = launch->blocks;
+    for (int64_t first = 0; !code && first < launch->blocks; first += most) {
+        const int64_t rest = launch->blocks - first;
+        args->grid.first_block = first;
+        code = dispatch(plan, d, launch, args, rest < most ? rest : most,
+                        is_last_launch && rest <= most);
+    }
+    return code;
+}
+
+static cl_int dispatch_step(const struct step *step, struct dispatcher *d, bool is_last_step) {
+    const struct mha_plan *plan = step->plan;
+    const struct call *call = &step->call;
+    const struct variant *variant = plan->selection.variant;
+    struct launch launch, next;
+    /* A launch may leave values in the arguments: each has its own copy. */
+    union kernel_args args = call->args, next_args = call->args;
+    bool has_next = variant->launch(&plan->problem, &call->sizes, &plan->engine->caps,
+                                    &plan->selection.tuning, 0, &next, &next_args);
+    cl_int code = CL_SUCCESS;
+    memset(d->has_buffers, 0, sizeof(d->has_buffers));
+    for (int64_t i = 1; !code && has_next; ++i) {
+        launch = next;
+        args = next_args;
+        next_args = call->args;
+        has_next = variant->launch(&plan->problem, &call->sizes, &plan->engine->caps,
+                                   &plan->selection.tuning, i, &next, &next_args);
+        code = dispatch_launch(step, d, &launch, &args, is_last_step && !has_next);
+    }
+    return code;
+}
+
+/* Nothing to compute, but the wait list and the event are still honoured. A marker without a wait
+ * list would wait for all that is on an out-of-order queue: there an event is complete at once. */
+static cl_int dispatch_nothing(const mha_engine *engine, struct dispatcher *d) {
+    const struct request *r = d->request;
+    cl_event own = NULL;
+    cl_int code;
+    if (!r->is_in_order && !r->n_wait) {
+        if (!r->event && !r->first_event)
+            return CL_SUCCESS;
+        own = clCreateUserEvent(engine->context, &code);
+        if (!code && (code = clSetUserEventStatus(own, CL_COMPLETE)))
+            clReleaseEvent(own);
+    } else {
+        code = clEnqueueMarkerWithWaitList(r->queue, r->n_wait, r->wait, &own);
+    }
+    if (code)
+        return code;
+    if ((code = give_first_event(d, own))) {
+        clReleaseEvent(own);
+        return code;
+    }
+    if (r->event)
+        *r->event = own;
+    else
+        clReleaseEvent(own);
+    return CL_SUCCESS;
+}
+
+mha_status mha_request_check(struct request *request, const mha_engine *engine, mha_error *error) {
+    mha_status status;
+    if ((status = mha_engine_check(engine, error)) ||
+        (status = check_queue(engine, request->queue, &request->is_in_order, error)) ||
+        (status = check_wait_list(engine, request->n_wait, request->wait, error)))
+        return status;
+    return MHA_SUCCESS;
+}
+
+mha_status mha_dispatch(const mha_engine *engine, const struct request *request,
+                        const struct step *steps, int count, mha_error *error) {
+    struct dispatcher d = {.request = request};
+    cl_int code = count ? CL_SUCCESS : dispatch_nothing(engine, &d);
+    for (int i = 0; !code && i < count; ++i) {
+        pthread_mutex_lock(&steps[i].plan->lock);
+        code = dispatch_step(&steps[i], &d, i == count - 1);
+        pthread_mutex_unlock(&steps[i].plan->lock);
+    }
+    if (!code)
+        return mha_succeed(error);
+    /* Midway: what was enqueued completes, but no event is given. */
+    if (d.previous)
+        clReleaseEvent(d.previous);
+    if (request->first_event && *request->first_event) {
+        clReleaseEvent(*request->first_event);
+        *request->first_event = NULL;
+    }
+    return mha_fail_cl(error, code, "enqueue");
+}
+
+uint64_t mha_profile_span(cl_event first, cl_event last) {
+    cl_ulong start = 0, end = 0;
+    if (!first || !last ||
+        clGetEventProfilingInfo(first, CL_PROFILING_COMMAND_START, sizeof(start), &start, NULL) ||
+        clGetEventProfilingInfo(last, CL_PROFILING_COMMAND_END, sizeof(end), &end, NULL) ||
+        end < start)
+        return 0;
+    return end - start;
+}

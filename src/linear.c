@@ -1,0 +1,188 @@
+/* In: a plan and a linear projection's arguments. Out: its kernels on the caller's queue. */
+#include "linear.h"
+
+#include <string.h>
+
+/* Of version 0.1: what every caller has. Never to change. */
+#define FIRST_ARGS_BYTES (offsetof(mha_linear_args, first_event) + sizeof(cl_event *))
+
+_Static_assert(FLAG_LINEAR_BIAS == MHA_LINEAR_BIAS, "flags");
+
+void mha_linear_call_init(const struct mha_plan *plan, int64_t batch, int64_t tokens,
+                          struct call *call) {
+    *call = (struct call){.sizes = plan->problem};
+    call->sizes.rows = (int32_t)(batch * tokens);
+    call->args = mha_kernel_args_init(&call->sizes);
+    call->args.gemm.tokens = (mha_int)(tokens > 0 ? tokens : 1);
+}
+
+mha_status mha_linear_add_weights(const struct mha_plan *plan, const char *weight_name,
+                                  const mha_memory *weight, const char *bias_name,
+                                  const mha_memory *bias, struct regions *regions,
+                                  struct call *call, mha_error *error) {
+    const struct problem *p = &plan->problem;
+    const size_t bytes = mha_dtype_bytes(p->weight_dtype);
+    int64_t weight_offset = 0, bias_offset = 0;
+    mha_status status;
+    if ((status = mha_add_region(weight_name, weight, (int64_t)p->in_features * p->out_features,
+                                 bytes, false, regions, &weight_offset, error)))
+        return status;
+    if (p->flags & MHA_LINEAR_BIAS) {
+        if ((status = mha_add_region(bias_name, bias, p->out_features, bytes, false, regions,
+                                     &bias_offset, error)))
+            return status;
+    } else if (!mha_is_zero(bias, sizeof(*bias))) {
+        return mha_fail(error, MHA_ERR_FLAGS, "%s is set but the plan has no bias", bias_name);
+    }
+    call->buffers[GEMM_WEIGHT] = weight->buffer;
+    call->buffers[GEMM_BIAS] = bias->buffer;
+    call->args.gemm.weight_offset = weight_offset;
+    call->args.gemm.bias_offset = bias_offset;
+    return MHA_SUCCESS;
+}
+
+void mha_linear_set_packed(const struct mha_plan *plan, cl_mem buffer, int64_t offset,
+                           struct call *call) {
+    struct mha_gemm_args *args = &call->args.gemm;
+    call->buffers[GEMM_PACKED] = buffer;
+    args->packed_offset = offset;
+    args->packed_bias_offset = offset + (int64_t)plan->packed_elements;
+    if (call->buffers[GEMM_WEIGHT])
+        return;
+    /* Variants that take W as it is find it where it was packed to. */
+    call->buffers[GEMM_WEIGHT] = call->buffers[GEMM_BIAS] = buffer;
+    args->weight_offset = args->packed_offset;
+    args->bias_offset = args->packed_bias_offset;
+}
+
+void mha_linear_set_x(struct call *call, cl_mem buffer, const struct mha_tensor_args *x) {
+    call->buffers[GEMM_X] = buffer;
+    call->args.gemm.x_offset = x->offset;
+    call->args.gemm.x_stride_batch = x->stride_batch;
+    call->args.gemm.x_stride_token = x->stride_token;
+}
+
+void mha_linear_set_y(struct call *call, int segment, cl_mem buffer,
+                      const struct mha_tensor_args *y) {
+    call->buffers[GEMM_Y + segment] = buffer;
+    call->args.gemm.y[segment] = *y;
+}
+
+static mha_status add_matrix(const char *name, const mha_matrix *matrix, int64_t rows,
+                             int64_t columns, mha_dtype dtype, bool is_output,
+                             struct regions *regions, struct mha_tensor_args *args,
+                             mha_error *error) {
+    const mha_tensor tensor = {.memory = matrix->memory, .stride_token = matrix->stride_row};
+    const struct extents extents = {1, 1, rows, columns, false, "row"};
+    return mha_add_tensor(name, &tensor, &extents, dtype, is_output, regions, args, error);
+}
+
+static mha_status check_rows(const struct problem *p, int64_t rows, mha_error *error) {
+    if (rows < 0)
+        return mha_fail(error, MHA_ERR_SHAPE, "rows is %lld, less than 0", (long long)rows);
+    if (rows > p->rows)
+        return mha_fail(error, MHA_ERR_LIMIT, "rows is %lld, the plan's maximum is %d",
+                        (long long)rows, (int)p->rows);
+    return MHA_SUCCESS;
+}
+
+static mha_status init_call(const struct mha_plan *plan, const mha_linear_args *args,
+                            struct call *call, mha_error *error) {
+    const struct problem *p = &plan->problem;
+    const size_t weight_bytes = mha_dtype_bytes(p->weight_dtype);
+    mha_linear_args a;
+    struct regions regions = {.engine = plan->engine};
+    struct mha_tensor_args x, y;
+    int64_t offset = 0;
+    mha_status status;
+    if (!args)
+        return mha_fail(error, MHA_ERR_NULL, "args is NULL");
+    if ((status =
+             mha_read_struct(&a, sizeof(a), FIRST_ARGS_BYTES, args, "mha_linear_args", error)) ||
+        (status = check_rows(p, a.rows, error)))
+        return status;
+    mha_linear_call_init(plan, 1, a.rows, call);
+    if (!a.rows)
+        return MHA_SUCCESS;
+    if ((status =
+             add_matrix("x", &a.x, a.rows, p->in_features, p->dtype, false, &regions, &x, error)) ||
+        (status =
+             add_matrix("y", &a.y, a.rows, p->out_features, p->dtype, true, &regions, &y, error)) ||
+        (status = mha_add_workspace(&a.workspace, plan->workspace_bytes, weight_bytes, &regions,
+                                    &offset, error)))
+        return status;
+    mha_linear_set_x(call, a.x.memory.buffer, &x);
+    mha_linear_set_y(call, 0, a.y.memory.buffer, &y);
+    if (p->flags & MHA_LINEAR_PACKED) {
+        if (!mha_is_zero(&a.bias, sizeof(a.bias)))
+            return mha_fail(error, MHA_ERR_FLAGS, "bias is set but the plan's weights are packed");
+        if ((status =
+                 mha_add_region("weight", &a.weight, (int64_t)(plan->packed_bytes / weight_bytes),
+                                weight_bytes, false, &regions, &offset, error)))
+            return status;
+        mha_linear_set_packed(plan, a.weight.buffer, offset, call);
+    } else {
+        if ((status = mha_linear_add_weights(plan, "weight", &a.weight, "bias", &a.bias, &regions,
+                                             call, error)))
+            return status;
+        mha_linear_set_packed(plan, a.workspace.buffer, offset, call);
+    }
+    mha_call_fill_buffers(call);
+    return mha_check_aliases(&regions, error);
+}
+
+mha_status mha_enqueue_linear(mha_plan *plan, cl_command_queue queue, const mha_linear_args *args,
+                              cl_uint n_wait, const cl_event *wait, cl_event *event,
+                              mha_error *error) {
+    struct request request = {.queue = queue, .n_wait = n_wait, .wait = wait, .event = event};
+    struct step step = {.plan = plan};
+    mha_status status;
+    if (event)
+        *event = NULL;
+    if (args && args->struct_size >= sizeof(mha_linear_args) && args->first_event) {
+        request.first_event = args->first_event;
+        *request.first_event = NULL;
+    }
+    if ((status = mha_plan_check(plan, OPERATION_LINEAR, error)) ||
+        (status = mha_request_check(&request, plan->engine, error)) ||
+        (status = init_call(plan, args, &step.call, error)))
+        return status;
+    return mha_dispatch(plan->engine, &request, &step, step.call.sizes.rows > 0, error);
+}
+
+static mha_status init_pack(const struct mha_plan *plan, const mha_memory *weight,
+                            const mha_memory *bias, const mha_memory *packed, struct call *call,
+                            mha_error *error) {
+    static const mha_memory none = {.offset_bytes = 0};
+    const size_t bytes = mha_dtype_bytes(plan->problem.weight_dtype);
+    struct regions regions = {.engine = plan->engine};
+    int64_t offset = 0;
+    mha_status status;
+    if (!weight || !packed)
+        return mha_fail(error, MHA_ERR_NULL, "%s is NULL", weight ? "packed" : "weight");
+    mha_linear_call_init(plan, 1, 1, call);
+    call->sizes.is_packing = true;
+    if ((status = mha_linear_add_weights(plan, "weight", weight, "bias", bias ? bias : &none,
+                                         &regions, call, error)) ||
+        (status = mha_add_region("packed", packed, (int64_t)(plan->packed_bytes / bytes), bytes,
+                                 true, &regions, &offset, error)))
+        return status;
+    mha_linear_set_packed(plan, packed->buffer, offset, call);
+    mha_call_fill_buffers(call);
+    return mha_check_aliases(&regions, error);
+}
+
+mha_status mha_enqueue_linear_pack(mha_plan *plan, cl_command_queue queue, const mha_memory *weight,
+                                   const mha_memory *bias, const mha_memory *packed, cl_uint n_wait,
+                                   const cl_event *wait, cl_event *event, mha_error *error) {
+    struct request request = {.queue = queue, .n_wait = n_wait, .wait = wait, .event = event};
+    struct step step = {.plan = plan};
+    mha_status status;
+    if (event)
+        *event = NULL;
+    if ((status = mha_plan_check(plan, OPERATION_LINEAR, error)) ||
+        (status = mha_request_check(&request, plan->engine, error)) ||
+        (status = init_pack(plan, weight, bias, packed, &step.call, error)))
+        return status;
+    return mha_dispatch(plan->engine, &request, &step, 1, error);
+}

@@ -1,0 +1,207 @@
+/* In: an application's references to device memory. Out: where they lie, or what is wrong with
+ * them. */
+#include "regions.h"
+
+mha_status mha_add_region(const char *name, const mha_memory *memory, int64_t elements,
+                          size_t element_bytes, bool is_output, struct regions *regions,
+                          int64_t *offset, mha_error *error) {
+    if (memory->kind != MHA_BUFFER)
+        return mha_fail(error, MHA_ERR_UNSUPPORTED, "%s.kind is %d; only MHA_BUFFER is known", name,
+                        (int)memory->kind);
+    if (!memory->buffer) {
+        if (elements == 0)
+            return MHA_SUCCESS;
+        return mha_fail(error, MHA_ERR_NULL, "%s has no buffer", name);
+    }
+    if (memory->offset_bytes % element_bytes)
+        return mha_fail(error, MHA_ERR_MISALIGNED,
+                        "%s.offset_bytes is %zu, not a multiple of its element's %zu bytes", name,
+                        memory->offset_bytes, element_bytes);
+    cl_context context = NULL;
+    cl_mem parent = NULL;
+    cl_mem_object_type type = 0;
+    cl_mem_flags flags = 0;
+    size_t size = 0, origin = 0;
+    cl_int code;
+    if ((code =
+             clGetMemObjectInfo(memory->buffer, CL_MEM_CONTEXT, sizeof(context), &context, NULL)))
+        return mha_fail_code(error, MHA_ERR_CONTEXT, code, "%s.buffer is no OpenCL buffer", name);
+    if (context != regions->engine->context)
+        return mha_fail(error, MHA_ERR_CONTEXT, "%s.buffer is of another context than the engine",
+                        name);
+    if ((code = clGetMemObjectInfo(memory->buffer, CL_MEM_TYPE, sizeof(type), &type, NULL)) ||
+        (code = clGetMemObjectInfo(memory->buffer, CL_MEM_FLAGS, sizeof(flags), &flags, NULL)) ||
+        (code = clGetMemObjectInfo(memory->buffer, CL_MEM_SIZE, sizeof(size), &size, NULL)) ||
+        (code = clGetMemObjectInfo(memory->buffer, CL_MEM_ASSOCIATED_MEMOBJECT, sizeof(parent),
+                                   &parent, NULL)) ||
+        (parent &&
+         (code = clGetMemObjectInfo(memory->buffer, CL_MEM_OFFSET, sizeof(origin), &origin, NULL))))
+        return mha_fail_cl(error, code, "clGetMemObjectInfo");
+    if (type != CL_MEM_OBJECT_BUFFER)
+        return mha_fail(error, MHA_ERR_CONTEXT, "%s.buffer is an image or pipe (type 0x%x)", name,
+                        (unsigned)type);
+    if (flags & (is_output ? CL_MEM_READ_ONLY : CL_MEM_WRITE_ONLY))
+        return mha_fail(error, MHA_ERR_CONTEXT, "%s.buffer is %s for the device", name,
+                        is_output ? "CL_MEM_READ_ONLY" : "CL_MEM_WRITE_ONLY");
+    int64_t bytes;
+    if (!mha_add_product(&bytes, 0, elements, (int64_t)element_bytes) ||
+        memory->offset_bytes > size || (uint64_t)bytes > size - memory->offset_bytes)
+        return mha_fail(error, MHA_ERR_BUFFER_SIZE,
+                        "%s needs %lld elements of %zu bytes from byte %zu on; its buffer has %zu "
+                        "bytes",
+                        name, (long long)elements, element_bytes, memory->offset_bytes, size);
+    *offset = (int64_t)(memory->offset_bytes / element_bytes);
+    regions->list[regions->count++] = (struct region){
+        .name = name,
+        .root = parent ? parent : memory->buffer,
+        .begin = origin + memory->offset_bytes,
+        .end = origin + memory->offset_bytes + (uint64_t)bytes,
+        .is_output = is_output,
+    };
+    return MHA_SUCCESS;
+}
+
+mha_status mha_add_workspace(const mha_memory *memory, size_t bytes, size_t element_bytes,
+                             struct regions *regions, int64_t *offset, mha_error *error) {
+    mha_error found;
+    if (!bytes)
+        return MHA_SUCCESS;
+    mha_status status = mha_add_region("workspace", memory, (int64_t)(bytes / element_bytes),
+                                       element_bytes, true, regions, offset, &found);
+    if (status == MHA_ERR_NULL || status == MHA_ERR_BUFFER_SIZE)
+        status = found.status = MHA_ERR_WORKSPACE;
+    if (status && error)
+        *error = found;
+    return status;
+}
+
+mha_status mha_get_extent(const char *tensor, const struct axis *axes, int axis_count, int64_t dim,
+                          int64_t *extent, mha_error *error) {
+    *extent = dim;
+    for (int i = 0; i < axis_count; ++i)
+        if (axes[i].stride < 0)
+            return mha_fail(error, MHA_ERR_STRIDE, "%s.stride_%s is %lld, less than 0", tensor,
+                            axes[i].name, (long long)axes[i].stride);
+    for (int i = 0; i < axis_count; ++i)
+        if (axes[i].count == 0) {
+            *extent = 0;
+            return MHA_SUCCESS;
+        }
+    for (int i = 0; i < axis_count; ++i)
+        if (!mha_add_product(extent, *extent, axes[i].count - 1, axes[i].stride))
+            return mha_fail(
+                error, MHA_ERR_OVERFLOW, "%s: %lld steps of stride_%s %lld leave 64 bits", tensor,
+                (long long)(axes[i].count - 1), axes[i].name, (long long)axes[i].stride);
+    return MHA_SUCCESS;
+}
+
+/* Rows of an output must not touch: each axis, taken by rising stride, must step over all that the
+ * smaller ones reach. */
+static mha_status check_output_strides(const char *name, const struct axis *axes, int64_t dim,
+                                       mha_error *error) {
+    struct axis sorted[3] = {axes[0], axes[1], axes[2]};
+    for (int i = 0; i < 3; ++i)
+        for (int j = i + 1; j < 3; ++j)
+            if (sorted[j].stride < sorted[i].stride) {
+                const struct axis swap = sorted[i];
+                sorted[i] = sorted[j];
+                sorted[j] = swap;
+            }
+    int64_t reach = dim;
+    for (int i = 0; i < 3; ++i) {
+        if (sorted[i].count <= 1)
+            continue;
+        if (sorted[i].stride < reach)
+            return mha_fail(
+                error, MHA_ERR_STRIDE,
+                "%s.stride_%s is %lld: rows of %s would overlap, it must be at least %lld", name,
+                sorted[i].name, (long long)sorted[i].stride, name, (long long)reach);
+        reach += (sorted[i].count - 1) * sorted[i].stride; /* within the extent: no overflow */
+    }
+    return MHA_SUCCESS;
+}
+
+mha_status mha_add_tensor(const char *name, const mha_tensor *tensor, const struct extents *e,
+                          mha_dtype dtype, bool is_output, struct regions *regions,
+                          struct mha_tensor_args *args, mha_error *error) {
+    const struct axis axes[] = {
+        {e->is_ragged ? 1 : e->batch, tensor->stride_batch, "batch"},
+        {e->heads, tensor->stride_head, "head"},
+        {e->tokens, tensor->stride_token, e->token_axis ? e->token_axis : "token"},
+    };
+    const int count = regions->count;
+    int64_t extent, offset = 0;
+    mha_status status;
+    if (e->is_ragged && tensor->stride_batch)
+        return mha_fail(error, MHA_ERR_STRIDE, "%s is ragged but its stride_batch is %lld, not 0",
+                        name, (long long)tensor->stride_batch);
+    if ((status = mha_get_extent(name, axes, 3, e->head_dim, &extent, error)) ||
+        (is_output && extent && (status = check_output_strides(name, axes, e->head_dim, error))) ||
+        (status = mha_add_region(name, &tensor->memory, extent, mha_dtype_bytes(dtype), is_output,
+                                 regions, &offset, error)))
+        return status;
+    if (regions->count > count) {
+        struct region *region = &regions->list[count];
+        const int64_t bytes = (int64_t)mha_dtype_bytes(dtype);
+        region->row_bytes = e->head_dim * bytes;
+        /* An axis of one element has no stride to speak of: the caller's may be anything. */
+        for (int i = 0; i < 3; ++i)
+            if (axes[i].count > 1)
+                region->axes[i] = (struct axis){axes[i].count, axes[i].stride * bytes, NULL};
+    }
+    *args = (struct mha_tensor_args){offset, tensor->stride_batch, tensor->stride_head,
+                                     tensor->stride_token};
+    return MHA_SUCCESS;
+}
+
+/* Bytes that a tensor reaches within one step of `step` bytes: axes that move by whole steps do
+ * not count. */
+static int64_t reach_within(const struct region *r, int64_t step) {
+    int64_t reach = r->row_bytes;
+    for (int i = 0; i < 3; ++i)
+        if (r->axes[i].count > 1 && r->axes[i].stride % step)
+            reach += (r->axes[i].count - 1) * r->axes[i].stride;
+    return reach;
+}
+
+/* Two tensors may lie interleaved in one buffer, as packed q, k and v do. They are disjoint if for
+ * some stride of either both stay within their own part of each step. */
+static bool are_interleaved(const struct region *a, const struct region *b) {
+    if (!a->row_bytes || !b->row_bytes)
+        return false;
+    for (int i = 0; i < 6; ++i) {
+        const int64_t step = i < 3 ? a->axes[i].stride : b->axes[i - 3].stride;
+        if (step <= 0)
+            continue;
+        const int64_t a_reach = reach_within(a, step), b_reach = reach_within(b, step);
+        const int64_t distance =
+            (int64_t)((b->begin % (uint64_t)step + (uint64_t)step - a->begin % (uint64_t)step) %
+                      (uint64_t)step);
+        if (a_reach <= distance && b_reach <= step - distance)
+            return true;
+    }
+    return false;
+}
+
+mha_status mha_check_aliases(const struct regions *regions, mha_error *error) {
+    for (int i = 0; i < regions->count; ++i)
+        for (int j = 0; j < regions->count; ++j) {
+            const struct region *out = &regions->list[i], *other = &regions->list[j];
+            if (i == j || !out->is_output || out->root != other->root || out->begin >= other->end ||
+                other->begin >= out->end || are_interleaved(out, other))
+                continue;
+            return mha_fail(
+                error, MHA_ERR_ALIAS, "%s (bytes %llu to %llu) overlaps %s (bytes %llu to %llu)",
+                out->name, (unsigned long long)out->begin, (unsigned long long)out->end,
+                other->name, (unsigned long long)other->begin, (unsigned long long)other->end);
+        }
+    return MHA_SUCCESS;
+}
+
+bool mha_is_zero(const void *memory, size_t bytes) {
+    const char *p = memory;
+    for (size_t i = 0; i < bytes; ++i)
+        if (p[i])
+            return false;
+    return true;
+}

@@ -1,0 +1,62 @@
+/* The parts of buffers that a call reads and writes. */
+#ifndef MHA_REGIONS_H
+#define MHA_REGIONS_H
+
+#include "desc.h"
+#include "engine.h"
+
+#define MHA_MAX_REGIONS 40 /* of the largest call, a layer's */
+
+struct axis {
+    int64_t count, stride;
+    const char *name;
+};
+
+/* A part of a buffer that the call reads or writes, in bytes of the root buffer. */
+struct region {
+    const char *name;
+    cl_mem root;
+    uint64_t begin, end; /* empty where equal */
+    bool is_output;
+    struct axis axes[3]; /* of q, k, v and o, in bytes; the others are contiguous: row_bytes 0 */
+    int64_t row_bytes;
+};
+
+/* All of one call. */
+struct regions {
+    const mha_engine *engine;
+    struct region list[MHA_MAX_REGIONS];
+    int count;
+};
+
+/* Shape of a tensor [batch][heads][tokens][head_dim]; ragged: tokens of all batch entries. */
+struct extents {
+    int64_t batch, heads, tokens, head_dim;
+    bool is_ragged;
+    const char *token_axis; /* its name in messages; NULL: "token" */
+};
+
+/* Resolves a reference of `elements` elements: context, alignment, size; *offset in elements. */
+mha_status mha_add_region(const char *name, const mha_memory *memory, int64_t elements,
+                          size_t element_bytes, bool is_output, struct regions *regions,
+                          int64_t *offset, mha_error *error);
+
+/* The same for the workspace, of `bytes` bytes; nothing where that is 0. */
+mha_status mha_add_workspace(const mha_memory *memory, size_t bytes, size_t element_bytes,
+                             struct regions *regions, int64_t *offset, mha_error *error);
+
+/* The same for a tensor with strides; rows of an output must not touch. */
+mha_status mha_add_tensor(const char *name, const mha_tensor *tensor, const struct extents *extents,
+                          mha_dtype dtype, bool is_output, struct regions *regions,
+                          struct mha_tensor_args *args, mha_error *error);
+
+/* Elements from the first to the last, `dim` of them in each row; 0 where an axis is empty. */
+mha_status mha_get_extent(const char *tensor, const struct axis *axes, int axis_count, int64_t dim,
+                          int64_t *extent, mha_error *error);
+
+/* Outputs may overlap neither one another nor an input. */
+mha_status mha_check_aliases(const struct regions *regions, mha_error *error);
+
+bool mha_is_zero(const void *memory, size_t bytes);
+
+#endif

@@ -1,0 +1,332 @@
+/* gemm_reference, gemm_panel and gemm_tile: linear projections. */
+#include "variant_list.h"
+
+#include <stdio.h>
+
+static int64_t blocks_of(int64_t length, int64_t step) {
+    return (length + step - 1) / step;
+}
+
+static int round_up(int x, int step) {
+    return (int)blocks_of(x, step) * step;
+}
+
+static int clamp(int x, int low, int high) {
+    return x < low ? low : x > high ? high : x;
+}
+
+/* Columns of a packed panel; 1 where W is taken as it is. */
+static int panel_columns(const struct tuning *t) {
+    return t->value[MICRO_M] ? t->value[VEC] * t->value[LANE_VECTORS] : 1;
+}
+
+static size_t packed_elements(const struct problem *p, const struct tuning *t) {
+    return mha_size_product((size_t)blocks_of(p->out_features, panel_columns(t)),
+                            (size_t)panel_columns(t), (size_t)p->in_features, 1);
+}
+
+/* Weights that the caller has not packed are packed by each call, into workspace. */
+static size_t panel_workspace(const struct problem *p, const struct device_caps *caps,
+                              const struct tuning *t) {
+    (void)caps;
+    if (p->flags & MHA_LINEAR_PACKED)
+        return 0;
+    return mha_packed_bytes(p, packed_elements(p, t));
+}
+
+static size_t no_workspace(const struct problem *p, const struct device_caps *caps,
+                           const struct tuning *t) {
+    (void)p, (void)caps, (void)t;
+    return 0;
+}
+
+static const char *defines(const struct problem *p, char *text, size_t bytes) {
+    snprintf(text, bytes, "#define WEIGHT_DTYPE %d\n", (int)p->weight_dtype);
+    return text;
+}
+
+enum { MULTIPLY, PACK };
+
+static void set_pack(const struct problem *call, int64_t blocks, struct launch *launch) {
+    *launch = (struct launch){
+        .kernel = PACK,
+        .blocks = blocks,
+        .local_size = 1,
+        .flops = 4.0 * call->in_features * call->out_features,
+    };
+}
+
+static void set_multiply(const struct problem *call, int64_t block_m, int64_t block_n,
+                         size_t local_size, struct launch *launch, struct mha_gemm_args *args) {
+    args->block_m = (mha_int)block_m;
+    args->block_n = (mha_int)block_n;
+    args->blocks_n = (mha_int)blocks_of(call->out_features, block_n);
+    *launch = (struct launch){
+        .kernel = MULTIPLY,
+        .blocks = blocks_of(call->rows, block_m) * args->blocks_n,
+        .local_size = local_size,
+        .flops = 2.0 * call->rows * call->in_features * call->out_features,
+    };
+}
+
+static bool always_legal(const struct problem *p, const struct device_caps *caps,
+                         const struct tuning *t, char *why, size_t why_bytes) {
+    (void)p, (void)caps, (void)t, (void)why, (void)why_bytes;
+    return true;
+}
+
+/* ---- Reference ------------------------------------------------------------------------------ */
+
+#define REFERENCE_COLUMNS 16
+
+static void reference_heuristic(const struct problem *p, const struct device_caps *caps,
+                                struct tuning *t) {
+    (void)p, (void)caps;
+    *t = (struct tuning){{0}};
+}
+
+static bool reference_launch(const struct problem *plan, const struct problem *call,
+                             const struct device_caps *caps, const struct tuning *t, int64_t index,
+                             struct launch *launch, union kernel_args *args) {
+    (void)plan, (void)caps, (void)t;
+    if (call->is_packing)
+        set_pack(call, call->out_features, launch);
+    else
+        set_multiply(call, 1, REFERENCE_COLUMNS, 1, launch, &args->gemm);
+    return index == 0;
+}
+
+static double reference_loops(const struct problem *p, const struct tuning *t) {
+    (void)t;
+    return REFERENCE_COLUMNS * (p->in_features + 1.0);
+}
+
+const struct variant mha_variant_gemm_reference = {
+    .name = "gemm_reference",
+    .operation = OPERATION_LINEAR,
+    .files = {"arguments.h", "types.cl", "gemm.cl", "gemm_reference.cl", "gemm_copy.cl"},
+    .kernels = {{"gemm_reference", false}, {"gemm_pack", false}},
+    .defines = defines,
+    .heuristic = reference_heuristic,
+    .legal = always_legal,
+    .workspace_bytes = no_workspace,
+    .launch = reference_launch,
+    .packed_elements = packed_elements,
+    .loops = reference_loops,
+    .efficiency = 0.01,
+};
+
+/* ---- Panel: CPUs ------------------------------------------------------------------------------
+ */
+
+/* Mirrors gemm_panel.cl: a slice of x, and sums where there is more than one slice. */
+static size_t panel_local(const struct problem *p, const struct tuning *t) {
+    const int *v = t->value;
+    const size_t rows = (size_t)round_up(v[BLOCK_M], v[MICRO_M]);
+    const size_t sums = p->in_features > v[BLOCK_K] ? (size_t)v[BLOCK_N] : 0;
+    return rows * ((size_t)(v[BLOCK_K] + v[VEC]) + sums) * mha_real_bytes(p->dtype);
+}
+
+/* Few, equal blocks: a last block that is nearly empty costs as much as a full one. */
+static int even_block(int length, int most, int step) {
+    const int parts = (int)blocks_of(length > 0 ? length : 1, most);
+    return round_up((int)blocks_of(length > 0 ? length : 1, parts), step);
+}
+
+static void panel_heuristic(const struct problem *p, const struct device_caps *caps,
+                            struct tuning *t) {
+    const int width = clamp((int)caps->float_vector, 4, 16) / (p->dtype == MHA_F64 ? 2 : 1);
+    /* 32 registers hold 12 x 2 sums with AVX-512, 16 hold 6 x 2 with AVX2. */
+    const bool is_wide = caps->float_vector >= 16;
+    int most_m = 48, most_n = 256;
+    *t = (struct tuning){{0}};
+    t->value[VEC] = width;
+    t->value[LANE_VECTORS] = 2;
+    t->value[MICRO_M] = p->rows < 4 ? 1 : p->rows < 8 ? 4 : is_wide ? 12 : 6;
+    /* As long as local memory allows: sums that need not leave the registers. */
+    t->value[BLOCK_K] = 768;
+    for (;;) {
+        t->value[BLOCK_M] = even_block(p->rows, most_m, t->value[MICRO_M]);
+        t->value[BLOCK_N] = even_block(p->out_features, most_n, panel_columns(t));
+        const int64_t blocks =
+            blocks_of(p->rows, t->value[BLOCK_M]) * blocks_of(p->out_features, t->value[BLOCK_N]);
+        const bool is_idle = blocks < 8 * (int64_t)caps->compute_units;
+        const bool is_large = panel_local(p, t) > caps->local_bytes;
+        if ((is_idle || is_large) && most_n > 2 * panel_columns(t))
+            most_n /= 2;
+        else if ((is_idle || is_large) && most_m > t->value[MICRO_M])
+            most_m /= 2;
+        else if (is_large && t->value[BLOCK_K] > 64)
+            t->value[BLOCK_K] /= 2;
+        else
+            return;
+    }
+}
+
+static bool panel_legal(const struct problem *p, const struct device_caps *caps,
+                        const struct tuning *t, char *why, size_t why_bytes) {
+    const int *v = t->value;
+    const size_t bytes = panel_local(p, t);
+    if (v[BLOCK_M] % v[MICRO_M] || v[BLOCK_N] % panel_columns(t)) {
+        snprintf(why, why_bytes,
+                 "BLOCK_M %d, BLOCK_N %d are not multiples of MICRO_M %d, VEC * LANE_VECTORS %d",
+                 v[BLOCK_M], v[BLOCK_N], v[MICRO_M], panel_columns(t));
+        return false;
+    }
+    if (bytes > caps->local_bytes) {
+        snprintf(why, why_bytes, "needs %zu bytes of local memory, the device has %llu", bytes,
+                 (unsigned long long)caps->local_bytes);
+        return false;
+    }
+    return true;
+}
+
+static bool panel_launch(const struct problem *plan, const struct problem *call,
+                         const struct device_caps *caps, const struct tuning *t, int64_t index,
+                         struct launch *launch, union kernel_args *args) {
+    (void)caps;
+    const bool packs = call->is_packing || !(plan->flags & MHA_LINEAR_PACKED);
+    if (packs && index == 0)
+        set_pack(call, blocks_of(call->out_features, panel_columns(t)), launch);
+    else if (!call->is_packing)
+        set_multiply(call, t->value[BLOCK_M], t->value[BLOCK_N], 1, launch, &args->gemm);
+    return index < packs + !call->is_packing;
+}
+
+static double panel_loops(const struct problem *p, const struct tuning *t) {
+    const int *v = t->value;
+    const double depth = p->in_features, slices = depth / v[BLOCK_K] + 1;
+    const double tiles = (double)v[BLOCK_M] / v[MICRO_M] * v[BLOCK_N] / panel_columns(t);
+    const double copy = v[BLOCK_M] * (depth / v[VEC] + 2.0 * v[VEC]) * slices;
+    const double pack = panel_columns(t) * (depth + 1);
+    const double multiply = copy + tiles * (depth + slices + v[VEC] * (double)v[MICRO_M]);
+    return multiply > pack ? multiply : pack;
+}
+
+const struct variant mha_variant_gemm_panel = {
+    .name = "gemm_panel",
+    .operation = OPERATION_LINEAR,
+    .files = {"arguments.h", "types.cl", "gemm.cl", "gemm_panel.cl"},
+    .kernels = {{"gemm_panel", true}, {"gemm_pack", false}},
+    .tunables = {{VEC, true, {2, 4, 8, 16}},
+                 {LANE_VECTORS, true, {1, 2, 3, 4}},
+                 {MICRO_M, true, {1, 4, 6, 8, 12, 14}},
+                 {BLOCK_M, false, {12, 24, 48, 72, 96, 144, 192, 264}},
+                 {BLOCK_N, false, {32, 64, 96, 128, 192, 256, 384}},
+                 {BLOCK_K, true, {64, 128, 192, 256, 384, 512, 768}}},
+    .defines = defines,
+    .heuristic = panel_heuristic,
+    .legal = panel_legal,
+    .local_bytes = panel_local,
+    .workspace_bytes = panel_workspace,
+    .launch = panel_launch,
+    .packed_elements = packed_elements,
+    .loops = panel_loops,
+    .efficiency = 0.2,
+};
+
+/* ---- Tile: GPUs -------------------------------------------------------------------------------
+ */
+
+static size_t tile_local(const struct problem *p, const struct tuning *t) {
+    const int *v = t->value;
+    return (size_t)v[BLOCK_K] * (size_t)(v[BLOCK_M] + v[BLOCK_N] + 2) * mha_real_bytes(p->dtype);
+}
+
+static size_t tile_group(const struct tuning *t) {
+    return (size_t)(t->value[THREADS_M] * t->value[THREADS_N]);
+}
+
+static bool tile_legal(const struct problem *p, const struct device_caps *caps,
+                       const struct tuning *t, char *why, size_t why_bytes) {
+    const int *v = t->value;
+    const size_t bytes = tile_local(p, t), group = tile_group(t);
+    if (v[BLOCK_M] % v[THREADS_M] || v[BLOCK_N] % v[THREADS_N])
+        snprintf(why, why_bytes, "%d x %d work-items don't divide a tile of %d x %d", v[THREADS_M],
+                 v[THREADS_N], v[BLOCK_M], v[BLOCK_N]);
+    else if (group > caps->max_work_group || group > caps->max_work_item)
+        snprintf(why, why_bytes, "needs work-groups of %zu, the device has %zu", group,
+                 caps->max_work_group);
+    else if (bytes > caps->local_bytes)
+        snprintf(why, why_bytes, "needs %zu bytes of local memory, the device has %llu", bytes,
+                 (unsigned long long)caps->local_bytes);
+    else
+        return true;
+    return false;
+}
+
+/* From the largest tile down to what any device takes; the first legal one that keeps the device
+ * busy, else the smallest. */
+static void tile_heuristic(const struct problem *p, const struct device_caps *caps,
+                           struct tuning *t) {
+    static const struct {
+        int block_m, block_n, threads_m, threads_n;
+    } tiles[] = {
+        {128, 128, 16, 16}, {64, 64, 16, 16}, {32, 64, 8, 16},
+        {16, 64, 4, 16},    {8, 64, 2, 32},   {8, 16, 4, 8},
+    };
+    const size_t count = sizeof(tiles) / sizeof(*tiles);
+    char why[160];
+    for (size_t i = 0; i < count; ++i) {
+        *t = (struct tuning){{0}};
+        t->value[VEC] = 4;
+        t->value[UNROLL] = caps->is_cpu ? 1 : 64;
+        t->value[BLOCK_K] = 16;
+        t->value[BLOCK_M] = tiles[i].block_m;
+        t->value[BLOCK_N] = tiles[i].block_n;
+        t->value[THREADS_M] = tiles[i].threads_m;
+        t->value[THREADS_N] = tiles[i].threads_n;
+        const int64_t blocks =
+            blocks_of(p->rows, tiles[i].block_m) * blocks_of(p->out_features, tiles[i].block_n);
+        const bool is_wasteful = i + 1 < count && (blocks < (int64_t)caps->compute_units ||
+                                                   p->rows <= tiles[i].block_m / 2);
+        if (!is_wasteful && tile_legal(p, caps, t, why, sizeof(why)))
+            return;
+    }
+}
+
+static bool tile_launch(const struct problem *plan, const struct problem *call,
+                        const struct device_caps *caps, const struct tuning *t, int64_t index,
+                        struct launch *launch, union kernel_args *args) {
+    (void)plan, (void)caps;
+    if (call->is_packing)
+        set_pack(call, call->out_features, launch);
+    else
+        set_multiply(call, t->value[BLOCK_M], t->value[BLOCK_N], tile_group(t), launch,
+                     &args->gemm);
+    return index == 0;
+}
+
+static double tile_loops(const struct problem *p, const struct tuning *t) {
+    const int *v = t->value;
+    const double rows = (double)v[BLOCK_M] / v[THREADS_M];
+    const double columns = (double)v[BLOCK_N] / v[THREADS_N];
+    const double copies = (v[BLOCK_M] + v[BLOCK_N]) * (double)v[BLOCK_K] / (double)tile_group(t);
+    /* Not unrolled, a register tile is loops too. */
+    const double rolled = v[UNROLL] == 1 ? rows + columns + rows * (columns + 1) : 0;
+    const double slices = (double)p->in_features / v[BLOCK_K] + 1;
+    return slices * (copies + 2 + v[BLOCK_K] * (1 + rolled)) + 2 * rows * (columns + 1) + columns;
+}
+
+const struct variant mha_variant_gemm_tile = {
+    .name = "gemm_tile",
+    .operation = OPERATION_LINEAR,
+    .files = {"arguments.h", "types.cl", "gemm.cl", "gemm_tile.cl", "gemm_copy.cl"},
+    .kernels = {{"gemm_tile", false}, {"gemm_pack", false}},
+    .tunables = {{VEC, true, {4}},
+                 {UNROLL, true, {1, 64}},
+                 {BLOCK_M, true, {8, 16, 32, 64, 128}},
+                 {BLOCK_N, true, {16, 32, 64, 128}},
+                 {BLOCK_K, true, {8, 16, 32}},
+                 {THREADS_M, true, {2, 4, 8, 16}},
+                 {THREADS_N, true, {8, 16, 32}}},
+    .defines = defines,
+    .heuristic = tile_heuristic,
+    .legal = tile_legal,
+    .local_bytes = tile_local,
+    .workspace_bytes = no_workspace,
+    .launch = tile_launch,
+    .packed_elements = packed_elements,
+    .loops = tile_loops,
+    .efficiency = 0.1,
+};
