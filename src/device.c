@@ -121,6 +121,7 @@ mha_status mha_device_query(cl_device_id device, const struct allocator *allocat
         FACT(CL_DEVICE_MAX_CLOCK_FREQUENCY, caps->clock_mhz),
         FACT(CL_DEVICE_ADDRESS_BITS, caps->address_bits),
         FACT(CL_DEVICE_VENDOR_ID, caps->vendor_id),
+        FACT(CL_DEVICE_MEM_BASE_ADDR_ALIGN, caps->base_align_bits),
         FACT(CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT, caps->float_vector),
         FACT(CL_DEVICE_MAX_WORK_GROUP_SIZE, caps->max_work_group),
         FACT(CL_DEVICE_MAX_WORK_ITEM_SIZES, work_items),

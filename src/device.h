@@ -11,6 +11,7 @@ struct device_caps {
     char name[128], driver[128], platform[128]; /* cut where longer */
     bool is_cpu, has_fp64;
     cl_uint compute_units, clock_mhz, address_bits, vendor_id;
+    cl_uint base_align_bits;              /* where a sub-buffer may begin */
     cl_uint float_vector;                 /* native width; at least 1 */
     size_t max_work_group, max_work_item; /* of dimension 0 */
     size_t max_parameter_bytes;

@@ -1,6 +1,8 @@
 /* In: the steps of a call. Out: their kernels on the caller's queue, one event. */
 #include "dispatch.h"
 
+#include "clblast.h"
+
 #include <string.h>
 
 /* Where the next dispatch goes and what it waits for. On an in-order queue only the call's first
@@ -59,26 +61,32 @@ static cl_int give_first_event(struct dispatcher *d, cl_event event) {
     return code;
 }
 
-/* One dispatch; is_last: of the whole call. */
-static cl_int dispatch(const struct mha_plan *plan, struct dispatcher *d,
-                       const struct launch *launch, const union kernel_args *args, int64_t blocks,
-                       bool is_last) {
+/* What the next command waits for. */
+struct wait_list {
+    cl_uint count;
+    const cl_event *events;
+};
+
+static struct wait_list get_wait_list(const struct dispatcher *d) {
+    const struct request *r = d->request;
+    if (!d->has_begun)
+        return (struct wait_list){r->n_wait, r->wait};
+    if (!r->is_in_order)
+        return (struct wait_list){1, &d->previous};
+    return (struct wait_list){0, NULL};
+}
+
+static bool wants_event(const struct dispatcher *d, bool is_last) {
+    const struct request *r = d->request;
+    return (!d->has_begun && r->first_event) || (is_last && r->event) ||
+           (!is_last && !r->is_in_order);
+}
+
+/* Takes `own`, the event of the command just enqueued, NULL where none was wanted. */
+static cl_int keep_event(struct dispatcher *d, cl_event own, bool is_last) {
     const struct request *r = d->request;
     const bool is_first = !d->has_begun;
-    const bool waits_for_previous = !is_first && !r->is_in_order;
-    const bool is_wanted =
-        (is_first && r->first_event) || (is_last && r->event) || (!is_last && !r->is_in_order);
-    cl_event own = NULL;
-    cl_int code = mha_kernel_dispatch(plan, r->queue, launch, args, blocks,
-                                      is_first             ? r->n_wait
-                                      : waits_for_previous ? 1
-                                                           : 0,
-                                      is_first             ? r->wait
-                                      : waits_for_previous ? &d->previous
-                                                           : NULL,
-                                      is_wanted ? &own : NULL);
-    if (code)
-        return code;
+    cl_int code;
     d->has_begun = true;
     if (is_first && (code = give_first_event(d, own))) {
         if (own)
@@ -98,10 +106,74 @@ static cl_int dispatch(const struct mha_plan *plan, struct dispatcher *d,
     return CL_SUCCESS;
 }
 
+/* One dispatch; is_last: of the whole call. */
+static cl_int dispatch(const struct mha_plan *plan, struct dispatcher *d,
+                       const struct launch *launch, const union kernel_args *args, int64_t blocks,
+                       bool is_last) {
+    const struct wait_list wait = get_wait_list(d);
+    cl_event own = NULL;
+    const cl_int code =
+        mha_kernel_dispatch(plan, d->request->queue, launch, args, blocks, wait.count, wait.events,
+                            wants_event(d, is_last) ? &own : NULL);
+    return code ? code : keep_event(d, own, is_last);
+}
+
+/* CLBlast takes no wait list: a barrier before it has one. */
+static cl_int dispatch_clblast(const struct step *step, struct dispatcher *d,
+                               const struct launch *launch, const struct mha_gemm_args *args,
+                               bool is_last) {
+    const struct mha_plan *plan = step->plan;
+    const struct problem *p = &plan->problem;
+    const struct product *part = &launch->product;
+    const struct mha_tensor_args *y = &args->y[part->segment];
+    const struct wait_list wait = get_wait_list(d);
+    const int begin = part->segment ? args->segment_end[part->segment - 1] : 0;
+    const int head_dim = args->head_dim[part->segment], column = part->column - begin;
+    const int batch = part->row / args->tokens, token = part->row % args->tokens;
+    const struct clblast_product product = {
+        .dtype = p->dtype,
+        .rows = (size_t)part->rows,
+        .columns = (size_t)part->columns,
+        .depth = (size_t)p->in_features,
+        .a = step->call.buffers[GEMM_X],
+        .b = step->call.buffers[GEMM_WEIGHT],
+        .c = step->call.buffers[GEMM_Y + part->segment],
+        .workspace = step->call.workspace,
+        .a_offset =
+            (size_t)(args->x_offset + batch * args->x_stride_batch + token * args->x_stride_token),
+        /* A single row has no stride to speak of: the caller's may be anything. */
+        .a_stride = (size_t)(part->rows > 1 ? args->x_stride_token : p->in_features),
+        .b_offset = (size_t)(args->weight_offset + (int64_t)part->column * p->in_features),
+        .b_stride = (size_t)p->in_features,
+        .c_offset = (size_t)(y->offset + batch * y->stride_batch + token * y->stride_token +
+                             column / head_dim * y->stride_head + column % head_dim),
+        .c_stride = (size_t)(part->rows > 1 ? y->stride_token : part->columns),
+        .workspace_offset_bytes = (size_t)step->call.workspace_offset_bytes,
+        .workspace_bytes = plan->workspace_bytes,
+        .accumulate = p->flags & MHA_LINEAR_BIAS,
+    };
+    const bool is_first = !d->has_begun;
+    cl_event own = NULL;
+    cl_int code;
+    if (wait.count || (is_first && d->request->first_event)) {
+        const bool is_wanted = wants_event(d, false);
+        if ((code = clEnqueueBarrierWithWaitList(d->request->queue, wait.count, wait.events,
+                                                 is_wanted ? &own : NULL)) ||
+            (code = keep_event(d, own, false)))
+            return code;
+        own = NULL;
+    }
+    code = mha_clblast_enqueue(&plan->engine->caps, d->request->queue, &product,
+                               wants_event(d, is_last) ? &own : NULL);
+    return code ? code : keep_event(d, own, is_last);
+}
+
 static cl_int dispatch_launch(const struct step *step, struct dispatcher *d,
                               const struct launch *launch, union kernel_args *args,
                               bool is_last_launch) {
     const struct mha_plan *plan = step->plan;
+    if (launch->kernel == KERNEL_CLBLAST)
+        return dispatch_clblast(step, d, launch, &args->gemm, is_last_launch);
     const int64_t most =
         mha_blocks_per_dispatch(&plan->engine->caps, plan->selection.variant, launch);
     cl_int code = CL_SUCCESS;

@@ -1,6 +1,8 @@
 /* In: a plan, buffers, arguments. Out: dispatched kernels. */
 #include "launch.h"
 
+#include "clblast.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -165,6 +167,10 @@ static mha_status warm_up_call(const struct mha_plan *plan, const struct problem
          ++i) {
         cl_int code;
         mha_status status;
+        if (launch.kernel == KERNEL_CLBLAST) {
+            code = mha_clblast_warm_up(plan, queue);
+            return code ? fail_variant(plan, code, error) : MHA_SUCCESS;
+        }
         if (is_warm[launch.kernel])
             continue;
         is_warm[launch.kernel] = true;

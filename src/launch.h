@@ -40,6 +40,8 @@ struct call {
     struct problem sizes;         /* the plan's problem with the actual sizes */
     cl_mem buffers[BUFFER_COUNT]; /* those of the operation */
     union kernel_args args;
+    cl_mem workspace; /* of a linear projection, where its plan has any */
+    int64_t workspace_offset_bytes;
 };
 
 /* args as far as the problem fixes them; sizes from `sizes`. */

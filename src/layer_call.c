@@ -204,24 +204,18 @@ static struct mha_tensor_args in_elements(const mha_tensor *tensor, mha_dtype dt
     };
 }
 
-/* Weights from the caller, packed before or by this call. */
+/* Weights from the caller, and the workspace. */
 static mha_status set_weights(struct layer_call *c, enum layer_stage stage, struct call *call,
                               mha_error *error) {
     const struct mha_plan *plan = c->layer->stages[stage];
     const int64_t element = (int64_t)mha_dtype_bytes(plan->problem.weight_dtype);
-    if (has_flag(c, MHA_LAYER_PACKED)) {
-        mha_linear_set_packed(plan, c->args.packed.buffer,
-                              (c->packed_offset + (int64_t)c->layer->packed[stage]) / element,
-                              call);
-        return MHA_SUCCESS;
-    }
-    const mha_status status =
-        add_weights(c->layer, &c->args.weights, (int)stage, &c->regions, call, error);
-    if (!status)
-        mha_linear_set_packed(plan, c->args.workspace.buffer,
-                              (c->workspace_offset + (int64_t)c->layer->memory.scratch) / element,
-                              call);
-    return status;
+    mha_linear_set_workspace(plan, c->args.workspace.buffer,
+                             c->workspace_offset + (int64_t)c->layer->memory.scratch, call);
+    if (!has_flag(c, MHA_LAYER_PACKED))
+        return add_weights(c->layer, &c->args.weights, (int)stage, &c->regions, call, error);
+    mha_linear_set_packed(plan, c->args.packed.buffer,
+                          (c->packed_offset + (int64_t)c->layer->packed[stage]) / element, call);
+    return MHA_SUCCESS;
 }
 
 /* One of the projections to q, k and v, or all three at once. */

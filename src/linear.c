@@ -47,12 +47,24 @@ void mha_linear_set_packed(const struct mha_plan *plan, cl_mem buffer, int64_t o
     call->buffers[GEMM_PACKED] = buffer;
     args->packed_offset = offset;
     args->packed_bias_offset = offset + (int64_t)plan->packed_elements;
-    if (call->buffers[GEMM_WEIGHT])
+    if (call->sizes.is_packing)
         return;
     /* Variants that take W as it is find it where it was packed to. */
     call->buffers[GEMM_WEIGHT] = call->buffers[GEMM_BIAS] = buffer;
     args->weight_offset = args->packed_offset;
     args->bias_offset = args->packed_bias_offset;
+}
+
+void mha_linear_set_workspace(const struct mha_plan *plan, cl_mem buffer, int64_t offset_bytes,
+                              struct call *call) {
+    const int64_t offset = offset_bytes / (int64_t)mha_dtype_bytes(plan->problem.weight_dtype);
+    call->workspace = buffer;
+    call->workspace_offset_bytes = offset_bytes;
+    if (plan->problem.flags & MHA_LINEAR_PACKED)
+        return;
+    call->buffers[GEMM_PACKED] = buffer;
+    call->args.gemm.packed_offset = offset;
+    call->args.gemm.packed_bias_offset = offset + (int64_t)plan->packed_elements;
 }
 
 void mha_linear_set_x(struct call *call, cl_mem buffer, const struct mha_tensor_args *x) {
@@ -113,20 +125,19 @@ static mha_status init_call(const struct mha_plan *plan, const mha_linear_args *
         return status;
     mha_linear_set_x(call, a.x.memory.buffer, &x);
     mha_linear_set_y(call, 0, a.y.memory.buffer, &y);
-    if (p->flags & MHA_LINEAR_PACKED) {
-        if (!mha_is_zero(&a.bias, sizeof(a.bias)))
-            return mha_fail(error, MHA_ERR_FLAGS, "bias is set but the plan's weights are packed");
-        if ((status =
-                 mha_add_region("weight", &a.weight, (int64_t)(plan->packed_bytes / weight_bytes),
-                                weight_bytes, false, &regions, &offset, error)))
-            return status;
+    mha_linear_set_workspace(plan, a.workspace.buffer, offset * (int64_t)weight_bytes, call);
+    if (!(p->flags & MHA_LINEAR_PACKED)) {
+        status = mha_linear_add_weights(plan, "weight", &a.weight, "bias", &a.bias, &regions, call,
+                                        error);
+    } else if (!mha_is_zero(&a.bias, sizeof(a.bias))) {
+        status = mha_fail(error, MHA_ERR_FLAGS, "bias is set but the plan's weights are packed");
+    } else if (!(status = mha_add_region("weight", &a.weight,
+                                         (int64_t)(plan->packed_bytes / weight_bytes), weight_bytes,
+                                         false, &regions, &offset, error))) {
         mha_linear_set_packed(plan, a.weight.buffer, offset, call);
-    } else {
-        if ((status = mha_linear_add_weights(plan, "weight", &a.weight, "bias", &a.bias, &regions,
-                                             call, error)))
-            return status;
-        mha_linear_set_packed(plan, a.workspace.buffer, offset, call);
     }
+    if (status)
+        return status;
     mha_call_fill_buffers(call);
     return mha_check_aliases(&regions, error);
 }

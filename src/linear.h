@@ -19,6 +19,10 @@ mha_status mha_linear_add_weights(const struct mha_plan *plan, const char *weigh
 void mha_linear_set_packed(const struct mha_plan *plan, cl_mem buffer, int64_t offset,
                            struct call *call);
 
+/* Where the plan's workspace lies. */
+void mha_linear_set_workspace(const struct mha_plan *plan, cl_mem buffer, int64_t offset_bytes,
+                              struct call *call);
+
 /* x and one segment of y. */
 void mha_linear_set_x(struct call *call, cl_mem buffer, const struct mha_tensor_args *x);
 void mha_linear_set_y(struct call *call, int segment, cl_mem buffer,

@@ -107,6 +107,17 @@ mha_status mha_plan_allocate(mha_engine *engine, const struct problem *problem, 
     return MHA_SUCCESS;
 }
 
+/* Sizes that follow from the selection. */
+static void set_sizes(struct mha_plan *plan) {
+    const struct variant *variant = plan->selection.variant;
+    const struct tuning *tuning = &plan->selection.tuning;
+    plan->workspace_bytes = variant->workspace_bytes(&plan->problem, &plan->engine->caps, tuning);
+    if (variant->packed_elements) {
+        plan->packed_elements = variant->packed_elements(&plan->problem, tuning);
+        plan->packed_bytes = mha_packed_bytes(&plan->problem, plan->packed_elements);
+    }
+}
+
 mha_status mha_plan_make(mha_engine *engine, const struct problem *problem, mha_plan **plan,
                          mha_error *error) {
     mha_plan *p = NULL;
@@ -125,6 +136,7 @@ mha_status mha_plan_make(mha_engine *engine, const struct problem *problem, mha_
             reason = reason.status ? reason : select_error;
             break;
         }
+        set_sizes(p);
         if (reason.status)
             append_reason(&p->selection, &reason);
         status = make_kernels(p, &group_limit, &reason);
@@ -148,12 +160,6 @@ mha_status mha_plan_make(mha_engine *engine, const struct problem *problem, mha_
         if (error)
             *error = reason;
         return reason.status;
-    }
-    p->workspace_bytes =
-        p->selection.variant->workspace_bytes(problem, &engine->caps, &p->selection.tuning);
-    if (p->selection.variant->packed_elements) {
-        p->packed_elements = p->selection.variant->packed_elements(problem, &p->selection.tuning);
-        p->packed_bytes = mha_packed_bytes(problem, p->packed_elements);
     }
     *plan = p;
     return mha_succeed(error);

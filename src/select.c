@@ -1,6 +1,8 @@
 /* In: struct problem, struct device_caps. Out: struct selection, or why there is none. */
 #include "select.h"
 
+#include "clblast.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -62,9 +64,11 @@ static void prefer_attention(const struct problem *problem, const struct device_
 
 static void prefer_linear(const struct problem *problem, const struct device_caps *caps,
                           struct preference *order) {
-    (void)problem;
     const bool is_panel = caps->is_cpu && caps->float_vector > 1;
+    /* Few rows are a matter of bandwidth, which needs no tiles. */
+    const bool is_large = !caps->is_cpu && problem->rows >= 128;
     const struct preference preferences[] = {
+        {is_large && mha_clblast_is_built ? "clblast" : NULL, "GPU: tuned for many of them"},
         {is_panel ? "gemm_panel" : "gemm_tile",
          is_panel ? "CPU: explicit vectors, packed weights" : "work-group tiles in local memory"},
         {"gemm_reference", "nothing faster can do this"},

@@ -40,7 +40,7 @@ static size_t no_workspace(const struct problem *p, const struct device_caps *ca
     return 0;
 }
 
-static const char *defines(const struct problem *p, char *text, size_t bytes) {
+const char *mha_gemm_defines(const struct problem *p, char *text, size_t bytes) {
     snprintf(text, bytes, "#define WEIGHT_DTYPE %d\n", (int)p->weight_dtype);
     return text;
 }
@@ -106,7 +106,7 @@ const struct variant mha_variant_gemm_reference = {
     .operation = OPERATION_LINEAR,
     .files = {"arguments.h", "types.cl", "gemm.cl", "gemm_reference.cl", "gemm_copy.cl"},
     .kernels = {{"gemm_reference", false}, {"gemm_pack", false}},
-    .defines = defines,
+    .defines = mha_gemm_defines,
     .heuristic = reference_heuristic,
     .legal = always_legal,
     .workspace_bytes = no_workspace,
@@ -214,7 +214,7 @@ const struct variant mha_variant_gemm_panel = {
                  {BLOCK_M, false, {12, 24, 48, 72, 96, 144, 192, 264}},
                  {BLOCK_N, false, {32, 64, 96, 128, 192, 256, 384}},
                  {BLOCK_K, true, {64, 128, 192, 256, 384, 512, 768}}},
-    .defines = defines,
+    .defines = mha_gemm_defines,
     .heuristic = panel_heuristic,
     .legal = panel_legal,
     .local_bytes = panel_local,
@@ -320,7 +320,7 @@ const struct variant mha_variant_gemm_tile = {
                  {BLOCK_K, true, {8, 16, 32}},
                  {THREADS_M, true, {2, 4, 8, 16}},
                  {THREADS_N, true, {8, 16, 32}}},
-    .defines = defines,
+    .defines = mha_gemm_defines,
     .heuristic = tile_heuristic,
     .legal = tile_legal,
     .local_bytes = tile_local,

@@ -13,5 +13,6 @@ extern const struct variant mha_variant_flash_split;
 extern const struct variant mha_variant_gemm_reference;
 extern const struct variant mha_variant_gemm_panel;
 extern const struct variant mha_variant_gemm_tile;
+extern const struct variant mha_variant_clblast;
 
 #endif

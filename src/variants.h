@@ -37,12 +37,20 @@ struct tuning {
     int value[TUNABLE_COUNT]; /* 0 where the variant does not have it */
 };
 
+/* A part of a linear projection that is one matrix product. */
+struct product {
+    int row, rows, column, columns, segment;
+};
+
+#define KERNEL_CLBLAST (-1)
+
 /* One dispatch, before it is cut for the watchdog: `blocks` work-groups in one dimension. */
 struct launch {
-    int kernel; /* index into variant.kernels */
+    int kernel; /* index into variant.kernels; KERNEL_CLBLAST: CLBlast's, of `product` */
     int64_t blocks;
     size_t local_size;
     double flops; /* of the whole launch, for predicting its time */
+    struct product product;
 };
 
 /* The by-value argument of a kernel, by its operation. */
@@ -103,6 +111,9 @@ const struct variant *mha_variant_find(enum operation operation, const char *nam
 /* "BLOCK_Q=96 BLOCK_KV=128", cut to `bytes`. */
 void mha_tuning_print(const struct variant *variant, const struct tuning *tuning, char *text,
                       size_t bytes);
+
+/* variant.defines of linear projections. */
+const char *mha_gemm_defines(const struct problem *problem, char *text, size_t bytes);
 
 /* Of packed weights, bias included; SIZE_MAX where it can't be counted. */
 size_t mha_packed_bytes(const struct problem *problem, size_t packed_elements);

@@ -1,0 +1,30 @@
+/* CLBlast as a provider of matrix products, where the build has it. */
+#ifndef MHA_CLBLAST_H
+#define MHA_CLBLAST_H
+
+#include "launch.h"
+
+extern const bool mha_clblast_is_built;
+
+/* Workspace for its temporary buffer, at the problem's maxima; SIZE_MAX where it can't be counted.
+ */
+size_t mha_clblast_workspace(const struct problem *problem, const struct device_caps *caps);
+
+/* C = A B^T (+ C with accumulate), row-major; sizes and strides in elements. */
+struct clblast_product {
+    mha_dtype dtype; /* MHA_F32 or MHA_F64 */
+    size_t rows, columns, depth;
+    cl_mem a, b, c, workspace;
+    size_t a_offset, a_stride, b_offset, b_stride, c_offset, c_stride;
+    size_t workspace_offset_bytes, workspace_bytes;
+    bool accumulate;
+};
+
+/* Enqueues one product. It takes no wait list: what is enqueued before must order it. */
+cl_int mha_clblast_enqueue(const struct device_caps *caps, cl_command_queue queue,
+                           const struct clblast_product *product, cl_event *event);
+
+/* Has CLBlast compile all that products of this size and smaller ones need. */
+cl_int mha_clblast_warm_up(const struct mha_plan *plan, cl_command_queue queue);
+
+#endif
