@@ -491,9 +491,10 @@ typedef struct mha_layer_args {
      * value. */
     const mha_attention_args *attention;
     int64_t seqlen_past; /* MHA_LAYER_KV_CACHE: 0 .. seqlen_kv; 0 with MHA_RAGGED_KV */
-    /* [batch][token][embed], stride_head 0. query and y have seqlen_q tokens, key and value
-     * seqlen_kv - seqlen_past; ragged: total_q and total_kv, stride_batch 0. key and value must be
-     * zero with MHA_LAYER_FUSED_QKV, which needs as many queries as new keys. */
+    /* [batch][token][embed], as mha_tensor_bnhd() with one head gives. query and y have seqlen_q
+     * tokens, key and value seqlen_kv - seqlen_past; ragged: total_q and total_kv, stride_batch 0.
+     * key and value must be zero with MHA_LAYER_FUSED_QKV, which needs as many queries as new
+     * keys. */
     mha_tensor query, key, value;
     mha_tensor y; /* width embed_out, or q_heads * head_dim_v without MHA_LAYER_OUTPUT */
     mha_layer_weights weights;

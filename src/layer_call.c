@@ -90,10 +90,6 @@ static mha_status check_unused(const struct layer_call *c, mha_error *error) {
         {"value", &l->value, sizeof(l->value), !is_fused},
         {"packed", &l->packed, sizeof(l->packed), is_packed},
         {"weights", &l->weights, sizeof(l->weights), !is_packed},
-        {"query.stride_head", &l->query.stride_head, sizeof(int64_t), false},
-        {"key.stride_head", &l->key.stride_head, sizeof(int64_t), false},
-        {"value.stride_head", &l->value.stride_head, sizeof(int64_t), false},
-        {"y.stride_head", &l->y.stride_head, sizeof(int64_t), false},
     };
     for (size_t i = 0; i < sizeof(members) / sizeof(*members); ++i)
         if (!members[i].is_used && !mha_is_zero(members[i].member, members[i].bytes))

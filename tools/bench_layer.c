@@ -110,7 +110,6 @@ static void run_layer(const struct bench *b, const struct shape *s, const struct
     args.attention = &attention;
     args.query = mha_tensor_bnhd(m->x, 0, 1, s->tokens, s->embed);
     args.y = mha_tensor_bnhd(m->y, 0, 1, s->tokens, s->embed);
-    args.query.stride_head = args.y.stride_head = 0;
     args.packed = memory(c->packed);
     args.workspace = memory(c->workspace);
     mha_error error;
