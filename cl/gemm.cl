@@ -26,9 +26,16 @@ static inline real load_weight(global const weight_storage *p, long index) {
     return load_as(WEIGHT_DTYPE, p, index);
 }
 
-/* Row i of x. */
+/* Row i of a tensor [batch][token]. One batch entry, which is the common case, needs no division.
+ */
+static inline long get_row(int tokens, int i, long stride_batch, long stride_token) {
+    if (i < tokens)
+        return i * stride_token;
+    return (i / tokens) * stride_batch + (i % tokens) * stride_token;
+}
+
 static inline long get_x(const struct mha_gemm_args *a, int i) {
-    return a->x_offset + (i / a->tokens) * a->x_stride_batch + (i % a->tokens) * a->x_stride_token;
+    return a->x_offset + get_row(a->tokens, i, a->x_stride_batch, a->x_stride_token);
 }
 
 /* A column of y: where it lies in row 0 of its segment, and how far the rows are apart. */
@@ -55,6 +62,5 @@ static inline struct column get_column(const struct mha_gemm_args *a, global sto
 /* Row i of a column. */
 static inline global storage *get_y(const struct mha_gemm_args *a, const struct column *column,
                                     int i) {
-    return column->y + (i / a->tokens) * column->stride_batch +
-           (i % a->tokens) * column->stride_token;
+    return column->y + get_row(a->tokens, i, column->stride_batch, column->stride_token);
 }

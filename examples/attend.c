@@ -1,7 +1,8 @@
 /* In: q, k, v in host memory. Out: o, lse and, where asked for, the attention weights. */
 #include "attend.h"
 
-#include <stdio.h>
+#include "calls.h"
+
 #include <stdlib.h>
 
 enum { Q, K, V, O, LSE, WEIGHTS, WORKSPACE, N_BUFFERS };
@@ -34,26 +35,6 @@ size_t shape_weights(const attention_shape *s) {
     return product(s->batch, s->q_heads, s->seqlen_q, s->seqlen_kv);
 }
 
-static bool fail_mha(failure *f, const mha_engine *engine, const mha_error *error) {
-    if (error->status == MHA_ERR_BUILD) {
-        static char log[8192];
-        mha_engine_build_log(engine, log, sizeof(log));
-        fprintf(stderr, "%s\n", log);
-    }
-    return fail(f, error->status == MHA_ERR_VARIANT ? EXIT_INPUT : EXIT_OPENCL, "%s: %s",
-                mha_status_name(error->status), error->message);
-}
-
-static bool make_buffer(cl_context context, size_t bytes, const void *host, cl_mem *buffer,
-                        failure *f) {
-    cl_int status;
-    *buffer = clCreateBuffer(context, CL_MEM_READ_WRITE | (host ? CL_MEM_COPY_HOST_PTR : 0), bytes,
-                             (void *)(uintptr_t)host, &status);
-    return status == CL_SUCCESS ||
-           fail(f, EXIT_OPENCL, "clCreateBuffer of %zu bytes failed: OpenCL error %d", bytes,
-                status);
-}
-
 static bool make_buffers(const device *d, const attention_shape *shape,
                          const attention_inputs *inputs, bool with_weights, size_t workspace_bytes,
                          cl_mem buffers[N_BUFFERS], failure *f) {
@@ -80,11 +61,8 @@ static bool make_buffers(const device *d, const attention_shape *shape,
 static bool download(const device *d, cl_mem buffer, size_t elements, float **host, failure *f) {
     *host = malloc(elements * sizeof(float));
     if (!*host)
-        return fail(f, EXIT_OPENCL, "out of memory: %zu bytes", elements * sizeof(float));
-    cl_int status = clEnqueueReadBuffer(d->queue, buffer, CL_TRUE, 0, elements * sizeof(float),
-                                        *host, 0, NULL, NULL);
-    return status == CL_SUCCESS ||
-           fail(f, EXIT_OPENCL, "clEnqueueReadBuffer failed: OpenCL error %d", status);
+        return fail_memory(f, elements * sizeof(float));
+    return read_buffer(d, buffer, 0, elements * sizeof(float), *host, f);
 }
 
 bool attend(mha_engine *engine, const device *d, const attention_shape *shape,
@@ -148,8 +126,7 @@ done:
     if (last)
         clReleaseEvent(last);
     for (int i = 0; i < N_BUFFERS; ++i)
-        if (buffers[i])
-            clReleaseMemObject(buffers[i]);
+        release_buffer(&buffers[i]);
     mha_plan_destroy(&plan);
     return ok;
 }

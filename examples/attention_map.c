@@ -2,6 +2,7 @@
  * libmha-cl: a picture, a few lines of findings and a verdict against the file's own results. */
 #include "attend.h"
 #include "attention_input.h"
+#include "calls.h"
 #include "device.h"
 #include "findings.h"
 #include "options.h"
@@ -25,13 +26,9 @@ typedef struct computed {
 static bool compute(const options *o, const attention_input *in, const device *d, computed *c,
                     failure *f) {
     const attention_inputs tensors = {.q = in->q, .k = in->k, .v = in->v};
-    mha_engine_desc desc = MHA_ENGINE_DESC_INIT;
     mha_engine *engine = NULL;
-    mha_error error;
-    desc.context = d->context;
-    desc.device = d->id;
-    if (mha_engine_create(&desc, &engine, &error) != MHA_SUCCESS)
-        return fail(f, EXIT_OPENCL, "%s: %s", mha_status_name(error.status), error.message);
+    if (!open_engine(d, &engine, f))
+        return false;
     bool ok = attend(engine, d, &in->shape, &tensors, o->variant, false, &c->output, f) &&
               attend(engine, d, &in->shape, &tensors, NULL, true, &c->weights, f);
     mha_engine_destroy(&engine);

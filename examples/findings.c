@@ -10,6 +10,10 @@ bool is_special(const char *word) {
            ((word[0] == '[' && word[n - 1] == ']') || (word[0] == '<' && word[n - 1] == '>'));
 }
 
+bool is_word(const char *word) {
+    return !is_special(word) && word[strspn(word, "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")];
+}
+
 int strongest_word(const attention_input *input, const float *row, int self) {
     int best = -1;
     for (int i = 0; i < input->n_words; ++i)

@@ -7,6 +7,9 @@
 /* "[CLS]", "<s>" and the like: tokens that stand for no word. */
 bool is_special(const char *word);
 
+/* No special token, and more than punctuation. */
+bool is_word(const char *word);
+
 /* The word after self to which query `self` gives most of its weight, special tokens left out; -1
  * if there is none. `row` holds a weight per word. */
 int strongest_word(const attention_input *input, const float *row, int self);

@@ -1,4 +1,4 @@
-/* In: a PNG, or a grid of numbers. Out: either at another size. */
+/* In: a PNG, or numbers. Out: a picture, or either at another size. */
 #include "image.h"
 
 #include <math.h>
@@ -158,4 +158,20 @@ done:
         square = NULL;
     }
     return square;
+}
+
+cairo_surface_t *image_from_rgb(const float *numbers, int size, failure *f) {
+    cairo_surface_t *surface = cairo_image_surface_create(CAIRO_FORMAT_RGB24, size, size);
+    if (cairo_surface_status(surface) != CAIRO_STATUS_SUCCESS) {
+        fail(f, EXIT_OPENCL, "out of memory");
+        cairo_surface_destroy(surface);
+        return NULL;
+    }
+    cairo_surface_flush(surface);
+    for (int i = 0; i < size * size; ++i) {
+        const float *at = numbers + 3 * (ptrdiff_t)i;
+        image_set(surface, i % size, i / size, (rgb){.r = at[0], .g = at[1], .b = at[2]});
+    }
+    cairo_surface_mark_dirty(surface);
+    return surface;
 }

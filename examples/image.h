@@ -11,6 +11,9 @@
 /* Reads a PNG and stretches it to size x size. NULL on failure. */
 cairo_surface_t *image_open_square(const char *path, int size, failure *f);
 
+/* A picture of numbers [size][size][3], 0 to 1. NULL on failure. */
+cairo_surface_t *image_from_rgb(const float *numbers, int size, failure *f);
+
 /* Paints a picture stretched to size x size at (x, y). Good at shrinking. */
 void image_paint(cairo_t *cr, cairo_surface_t *picture, double x, double y, double size);
 

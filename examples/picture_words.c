@@ -17,6 +17,8 @@
 #define MAP_TOP 690.0
 #define MAP_SIZE 720.0
 #define TILES_LEFT 1000.0
+#define COMPARISON_TOP (MAP_TOP + MAP_SIZE + 124) /* baseline of its title */
+#define COMPARISON_HEIGHT 140.0
 
 typedef struct drawing {
     const words_picture *p;
@@ -289,13 +291,41 @@ static void draw_tiles(const drawing *d) {
                   top + label + h / columns * (height + gap) / rows, size);
 }
 
+/* Both sentences, and a scale from 0 to 1 with their similarity on it. */
+static void draw_comparison(const drawing *d) {
+    const double scale = PAGE_WIDTH - PAGE_MARGIN - TILES_LEFT, top = COMPARISON_TOP;
+    const double value = sane(d->p->similarity), room = TILES_LEFT - 40 - PAGE_MARGIN;
+    char number[16];
+    section(d, PAGE_MARGIN, top, room, "Two sentences, and how alike their meanings are");
+    for (int i = 0; i < 2; ++i)
+        text_draw(d->cr, PAGE_MARGIN, top + 36 + 30 * i,
+                  &(text_style){.size = 20, .colour = PAGE_INK, .max_width = room - 40},
+                  d->p->texts[i]);
+    section(d, TILES_LEFT, top, scale - 100, "Cosine similarity");
+    snprintf(number, sizeof(number), "%.3f", d->p->similarity);
+    text_draw(d->cr, TILES_LEFT + scale, top,
+              &(text_style){.size = 28, .bold = true, .align = ALIGN_RIGHT, .colour = PAGE_ACCENT},
+              number);
+    set_colour(d->cr, PAGE_FAINT, 1);
+    rounded_rectangle(d->cr, TILES_LEFT, top + 22, scale, 16, 8);
+    cairo_fill(d->cr);
+    set_colour(d->cr, PAGE_ACCENT, 1);
+    rounded_rectangle(d->cr, TILES_LEFT, top + 22, 16 + (scale - 16) * value, 16, 8);
+    cairo_fill(d->cr);
+    text_draw(d->cr, TILES_LEFT, top + 62, &(text_style){.size = 14, .colour = PAGE_MUTED},
+              "0: unrelated");
+    text_draw(d->cr, TILES_LEFT + scale, top + 62,
+              &(text_style){.size = 14, .align = ALIGN_RIGHT, .colour = PAGE_MUTED}, "1: the same");
+}
+
 bool words_picture_draw(const words_picture *picture, const char *path, failure *f) {
     const attention_input *in = picture->input;
     const float *row = weights_row(&in->shape, picture->weights, picture->head, picture->word);
     int target = strongest_word(in, row, picture->word);
     char title[300], shown[500];
     page p;
-    if (!page_open(&p, MAP_TOP + MAP_SIZE + 150, f))
+    const bool compare = picture->texts[0] && picture->texts[1];
+    if (!page_open(&p, MAP_TOP + MAP_SIZE + 150 + (compare ? COMPARISON_HEIGHT : 0), f))
         return false;
     drawing d = {.p = picture, .cr = p.cr, .n = in->n_words, .row = row};
     colormap_make(&d.map, COLORMAP_PAPER);
@@ -310,6 +340,8 @@ bool words_picture_draw(const words_picture *picture, const char *path, failure 
     draw_sentence(&d);
     draw_map(&d);
     draw_tiles(&d);
+    if (compare)
+        draw_comparison(&d);
     page_footnote(&p,
                   "A row is a word that asks (query), a column a word that answers (key); every "
                   "row adds up to 100 %. The colour scale is stretched at its low end.");

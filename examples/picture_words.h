@@ -9,6 +9,8 @@ typedef struct words_picture {
     const float *weights; /* [batch][head][query][key]; batch 0 is drawn */
     int head, word;       /* the ones to call out */
     const char *computed; /* how and on what the weights were computed */
+    const char *texts[2]; /* two sentences to compare; either NULL: none */
+    double similarity;    /* of the two: the cosine of their embeddings */
 } words_picture;
 
 bool words_picture_draw(const words_picture *picture, const char *path, failure *f);

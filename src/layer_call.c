@@ -239,7 +239,7 @@ static mha_status add_projection(struct layer_call *c, enum layer_stage stage, m
         const struct mha_tensor_args y = in_elements(outputs[s], c->attention->dtype, first);
         mha_linear_set_y(&step->call, s - (int)stage, outputs[s]->memory.buffer, &y);
     }
-    mha_call_fill_buffers(&step->call);
+    mha_linear_finish(&step->call);
     c->step_count += step->call.sizes.rows > 0;
     return MHA_SUCCESS;
 }
@@ -270,7 +270,7 @@ static mha_status add_output(struct layer_call *c, const struct mha_tensor_args 
         return status;
     mha_linear_set_x(&step->call, o->memory.buffer, &x);
     mha_linear_set_y(&step->call, 0, c->args.y.memory.buffer, y);
-    mha_call_fill_buffers(&step->call);
+    mha_linear_finish(&step->call);
     c->step_count += step->call.sizes.rows > 0;
     return MHA_SUCCESS;
 }
@@ -406,7 +406,7 @@ mha_status mha_enqueue_layer_pack(mha_plan *plan, cl_command_queue queue,
             return status;
         mha_linear_set_packed(step->plan, packed->buffer,
                               offset + (int64_t)(layer->packed[s] / element), &step->call);
-        mha_call_fill_buffers(&step->call);
+        mha_linear_finish(&step->call);
     }
     if ((status = mha_check_aliases(&regions, error)))
         return status;

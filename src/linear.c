@@ -80,6 +80,23 @@ void mha_linear_set_y(struct call *call, int segment, cl_mem buffer,
     call->args.gemm.y[segment] = *y;
 }
 
+/* Batch entries that follow one another in x and in y are one. */
+static bool is_one_entry(const struct mha_gemm_args *a) {
+    if (a->x_stride_batch != a->tokens * a->x_stride_token)
+        return false;
+    for (int s = 0; s < MHA_MAX_SEGMENTS; ++s)
+        if (a->y[s].stride_batch != a->tokens * a->y[s].stride_token)
+            return false;
+    return true;
+}
+
+void mha_linear_finish(struct call *call) {
+    struct mha_gemm_args *args = &call->args.gemm;
+    if (args->rows > args->tokens && is_one_entry(args))
+        args->tokens = args->rows;
+    mha_call_fill_buffers(call);
+}
+
 static mha_status add_matrix(const char *name, const mha_matrix *matrix, int64_t rows,
                              int64_t columns, mha_dtype dtype, bool is_output,
                              struct regions *regions, struct mha_tensor_args *args,
@@ -138,7 +155,7 @@ static mha_status init_call(const struct mha_plan *plan, const mha_linear_args *
     }
     if (status)
         return status;
-    mha_call_fill_buffers(call);
+    mha_linear_finish(call);
     return mha_check_aliases(&regions, error);
 }
 
@@ -179,7 +196,7 @@ static mha_status init_pack(const struct mha_plan *plan, const mha_memory *weigh
                                  true, &regions, &offset, error)))
         return status;
     mha_linear_set_packed(plan, packed->buffer, offset, call);
-    mha_call_fill_buffers(call);
+    mha_linear_finish(call);
     return mha_check_aliases(&regions, error);
 }
 

@@ -23,6 +23,9 @@ void mha_linear_set_packed(const struct mha_plan *plan, cl_mem buffer, int64_t o
 void mha_linear_set_workspace(const struct mha_plan *plan, cl_mem buffer, int64_t offset_bytes,
                               struct call *call);
 
+/* To be called last: the call is complete. */
+void mha_linear_finish(struct call *call);
+
 /* x and one segment of y. */
 void mha_linear_set_x(struct call *call, cl_mem buffer, const struct mha_tensor_args *x);
 void mha_linear_set_y(struct call *call, int segment, cl_mem buffer,

@@ -48,14 +48,9 @@ static int group_columns(const struct mha_gemm_args *a, int column, int *segment
     return a->segment_end[s] - column;
 }
 
-/* Rows that are one matrix in both x and y: all, those of a batch entry, or a single one. */
+/* Rows that are one matrix in both x and y: those of a batch entry, or a single one. */
 static int group_rows(const struct mha_gemm_args *a) {
-    bool is_one = a->x_stride_batch == a->tokens * a->x_stride_token;
-    for (int s = 0; s < MHA_MAX_SEGMENTS; ++s)
-        is_one = is_one && a->y[s].stride_batch == a->tokens * a->y[s].stride_token;
-    if (a->x_stride_token < a->in_features)
-        return 1;
-    return is_one || a->rows == a->tokens ? a->rows : a->tokens;
+    return a->x_stride_token < a->in_features ? 1 : a->tokens;
 }
 
 static bool find_product(const struct mha_gemm_args *a, int64_t index, struct launch *launch) {
