@@ -104,17 +104,14 @@ flash(ATTENTION_BUFFERS, const struct mha_attention_kernel_args a) {
     local real p_tile[BLOCK_KV * Q_STRIDE];   /* P, transposed: [key][query] */
     local real partial[BLOCK_Q * THREADS_KV]; /* row reductions */
     local int not_finite[2];                  /* v slice holds a NaN or Inf; by slice parity */
-    long block = get_group_id(0) + a.first_block;
+    const long block = get_group_id(0) + a.first_block;
     if (block >= a.blocks)
         return;
-    const int block_q = (int)(block % a.blocks_q);
-    block /= a.blocks_q;
-    const int h = (int)(block % a.q_heads);
-    block /= a.q_heads;
-    const int b = (int)(block % a.batch), split = (int)(block / a.batch);
+    const struct place at = get_place(&a, block, a.blocks_q);
+    const int b = at.b, h = at.h, split = at.part;
     const struct sequence s =
         get_sequence(&a, b, kv_lengths, cu_seqlens_q, cu_seqlens_kv, positions);
-    const int i_begin = block_q * BLOCK_Q, i_last = min(i_begin + BLOCK_Q, s.q_len) - 1;
+    const int i_begin = at.i * BLOCK_Q, i_last = min(i_begin + BLOCK_Q, s.q_len) - 1;
     if (i_last < i_begin)
         return;
     const int item = get_local_id(0), tq = item / THREADS_KV, tk = item % THREADS_KV;

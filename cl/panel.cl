@@ -277,17 +277,14 @@ static inline void store_panel(const struct mha_attention_kernel_args *a, local 
 
 kernel void panel(ATTENTION_BUFFERS, const struct mha_attention_kernel_args a,
                   local realv *memory) {
-    long block = get_group_id(0) + a.first_block;
+    const long block = get_group_id(0) + a.first_block;
     if (block >= a.blocks)
         return;
-    const int block_q = (int)(block % a.blocks_q);
-    block /= a.blocks_q;
-    const int h = (int)(block % a.q_heads);
-    block /= a.q_heads;
-    const int b = (int)(block % a.batch), split = (int)(block / a.batch);
+    const struct place at = get_place(&a, block, a.blocks_q);
+    const int b = at.b, h = at.h, split = at.part;
     const struct sequence s =
         get_sequence(&a, b, kv_lengths, cu_seqlens_q, cu_seqlens_kv, positions);
-    const int i_begin = block_q * a.block_q, i_end = min(i_begin + a.block_q, s.q_len);
+    const int i_begin = at.i * a.block_q, i_end = min(i_begin + a.block_q, s.q_len);
     if (i_begin >= i_end)
         return;
     const int h_kv = h / (a.q_heads / a.kv_heads);

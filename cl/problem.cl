@@ -1,6 +1,7 @@
 /* Where a (batch, head, query) finds its rows, and which keys it may see.
  *
- * In: arguments.h, types.cl. Out: ATTENTION_BUFFERS, struct sequence, struct key_range. */
+ * In: arguments.h, types.cl. Out: ATTENTION_BUFFERS, struct place, struct sequence, struct
+ * key_range. */
 
 /* Every attention kernel begins with these, so that the host sets them by one piece of code. */
 #define ATTENTION_BUFFERS                                                                          \
@@ -11,6 +12,24 @@
         global const int *restrict kv_lengths, global const int *restrict cu_seqlens_q,            \
         global const int *restrict cu_seqlens_kv, global const int *restrict positions,            \
         global float *restrict lse, global real *restrict scores, global real *restrict scratch
+
+/* A work-group's place in a grid of parts * batch * q_heads * per_head; per_head counts queries or
+ * blocks of queries. */
+struct place {
+    int part, b, h, i;
+};
+
+static inline struct place get_place(const struct mha_attention_kernel_args *a, long block,
+                                     int per_head) {
+    struct place p;
+    p.i = (int)(block % per_head);
+    block /= per_head;
+    p.h = (int)(block % a->q_heads);
+    block /= a->q_heads;
+    p.b = (int)(block % a->batch);
+    p.part = (int)(block / a->batch);
+    return p;
+}
 
 /* One batch entry: its lengths, the element offsets of its first token, and its alignment. */
 struct sequence {

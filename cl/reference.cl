@@ -19,9 +19,8 @@ kernel void reference(ATTENTION_BUFFERS, const struct mha_attention_kernel_args 
     const long block = get_group_id(0) + a.first_block;
     if (block >= a.blocks)
         return;
-    const int i = (int)(block % a.seqlen_q);
-    const int h = (int)(block / a.seqlen_q % a.q_heads);
-    const int b = (int)(block / a.seqlen_q / a.q_heads);
+    const struct place at = get_place(&a, block, a.seqlen_q);
+    const int b = at.b, h = at.h, i = at.i;
     const struct sequence s =
         get_sequence(&a, b, kv_lengths, cu_seqlens_q, cu_seqlens_kv, positions);
     if (i >= s.q_len)

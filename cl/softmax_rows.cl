@@ -23,12 +23,11 @@ static inline real reduce(real x, bool is_max, local real *shared) {
 
 kernel void softmax_rows(ATTENTION_BUFFERS, const struct mha_attention_kernel_args a) {
     local real shared[WORK_GROUP];
-    long block = get_group_id(0) + a.first_block;
+    const long block = get_group_id(0) + a.first_block;
     if (block >= a.blocks)
         return;
-    const int i = (int)(block % a.seqlen_q), pair = (int)(block / a.seqlen_q);
-    const int h = (int)((a.first_pair + pair) % a.q_heads);
-    const int b = (int)((a.first_pair + pair) / a.q_heads);
+    const struct place at = get_place(&a, a.first_pair * a.seqlen_q + block, a.seqlen_q);
+    const int b = at.b, h = at.h, i = at.i, pair = (int)(block / a.seqlen_q);
     const struct sequence s =
         get_sequence(&a, b, kv_lengths, cu_seqlens_q, cu_seqlens_kv, positions);
     if (i >= s.q_len)

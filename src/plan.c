@@ -165,50 +165,52 @@ mha_status mha_plan_make(mha_engine *engine, const struct problem *problem, mha_
     return mha_succeed(error);
 }
 
+/* `found` is what the descriptor's check came to; without an engine that does not matter. */
+static mha_status find_support(const mha_engine *engine, const struct problem *problem,
+                               mha_status found, mha_error *error) {
+    const mha_status status = mha_plan_check_engine(engine, error);
+    if (status || found)
+        return status ? status : found;
+    return mha_plan_supported(engine, problem, error);
+}
+
+static mha_status create(mha_engine *engine, const struct problem *problem, mha_status found,
+                         mha_plan **plan, mha_error *error) {
+    if (!plan)
+        return mha_fail(error, MHA_ERR_NULL, "plan is NULL");
+    *plan = NULL;
+    const mha_status status = mha_plan_check_engine(engine, error);
+    if (status || found)
+        return status ? status : found;
+    return mha_plan_make(engine, problem, plan, error);
+}
+
 mha_status mha_attention_supported(const mha_engine *engine, const mha_attention_desc *desc,
                                    mha_error *error) {
     struct problem problem;
-    mha_status status;
-    if ((status = mha_plan_check_engine(engine, error)) ||
-        (status = mha_attention_problem_init(&problem, desc, error)))
-        return status;
-    return mha_plan_supported(engine, &problem, error);
-}
-
-mha_status mha_linear_supported(const mha_engine *engine, const mha_linear_desc *desc,
-                                mha_error *error) {
-    struct problem problem;
-    mha_status status;
-    if ((status = mha_plan_check_engine(engine, error)) ||
-        (status = mha_linear_problem_init(&problem, desc, error)))
-        return status;
-    return mha_plan_supported(engine, &problem, error);
+    const mha_status found = mha_attention_problem_init(&problem, desc, error);
+    return find_support(engine, &problem, found, error);
 }
 
 mha_status mha_plan_create(mha_engine *engine, const mha_attention_desc *desc, mha_plan **plan,
                            mha_error *error) {
     struct problem problem;
-    mha_status status;
-    if (!plan)
-        return mha_fail(error, MHA_ERR_NULL, "plan is NULL");
-    *plan = NULL;
-    if ((status = mha_plan_check_engine(engine, error)) ||
-        (status = mha_attention_problem_init(&problem, desc, error)))
-        return status;
-    return mha_plan_make(engine, &problem, plan, error);
+    const mha_status found = mha_attention_problem_init(&problem, desc, error);
+    return create(engine, &problem, found, plan, error);
+}
+
+mha_status mha_linear_supported(const mha_engine *engine, const mha_linear_desc *desc,
+                                mha_error *error) {
+    struct problem problem;
+    const mha_status found = mha_linear_problem_init(&problem, desc, error);
+    return find_support(engine, &problem, found, error);
 }
 
 mha_status mha_linear_plan_create(mha_engine *engine, const mha_linear_desc *desc, mha_plan **plan,
                                   mha_error *error) {
     struct problem problem;
-    mha_status status;
-    if (!plan)
-        return mha_fail(error, MHA_ERR_NULL, "plan is NULL");
-    *plan = NULL;
-    if ((status = mha_plan_check_engine(engine, error)) ||
-        (status = mha_linear_problem_init(&problem, desc, error)))
-        return status;
-    return mha_plan_make(engine, &problem, plan, error);
+    const mha_status found = mha_linear_problem_init(&problem, desc, error);
+    return create(engine, &problem, found, plan, error);
 }
 
 void mha_plan_destroy(mha_plan **plan) {

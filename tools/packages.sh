@@ -56,6 +56,8 @@ opencl-device | pocl-opencl-icd | pocl | pocl | pocl | pocl
 pocl | pocl-opencl-icd | pocl | pocl | pocl | pocl
 jansson | libjansson-dev | jansson-devel | jansson | jansson-dev | libjansson-devel
 cairo | libcairo2-dev | cairo-devel | cairo | cairo-dev | cairo-devel
+glib | libglib2.0-dev | glib2-devel | glib2 | glib-dev | glib2-devel
+libjpeg | libjpeg-dev | libjpeg-turbo-devel | libjpeg-turbo | libjpeg-turbo-dev | libjpeg8-devel
 fonts | fonts-dejavu-core | dejavu-sans-fonts | ttf-dejavu | font-dejavu | dejavu-fonts
 criterion | libcriterion-dev | libcriterion-devel | criterion | criterion-dev | criterion-devel
 clang | clang | clang | clang | clang | clang
@@ -64,8 +66,7 @@ clang-format | clang-format-14 | clang-tools-extra | clang | clang-extra-tools |
 python-venv | python3-venv | python3 | python | python3 | python3
 llvmpipe | mesa-opencl-icd | mesa-libOpenCL | opencl-mesa | mesa-rusticl | Mesa-libRusticlOpenCL
 cmake | cmake | cmake | cmake | cmake | cmake
-oclgrind | oclgrind | cmake | cmake | cmake | cmake | cmake | cmake
-oclgrind | oclgrind | oclgrind | oclgrind
+oclgrind | oclgrind | oclgrind | oclgrind | oclgrind | oclgrind
 EOF
 }
 
@@ -90,7 +91,8 @@ met() {
     pocl) [ -n "$(icd_file pocl)" ] ;;
     llvmpipe) [ -n "$(icd_file rusticl)" ] ;;
     fonts) [ -n "$(find /usr/share/fonts -name "*.[to]tf" -print -quit 2>/dev/null)" ] ;;
-    jansson | cairo | criterion) has_module "$1" ;;
+    jansson | cairo | libjpeg | criterion) has_module "$1" ;;
+    glib) has_module glib-2.0 ;;
     clang-format | clang-tidy) has "$1-14" || has "$1" ;;
     python-venv) has python3 && python3 -c 'import venv, ensurepip' 2>/dev/null ;;
     *) has "$1" ;;
@@ -256,7 +258,7 @@ build_in() {
         quietly "$name-setup" "$MESON" setup "${anew[@]}" "$dir" "$@" || return 1
     elif [ "$INSTALLED_SOMETHING" = 1 ] || [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
         # An optional feature's library may have come since the folder was configured.
-            quietly "$name-setup" "$MESON" setup --reconfigure "$dir" "$@" 2>/dev/null ||
+        quietly "$name-setup" "$MESON" setup --reconfigure "$dir" "$@" 2>/dev/null ||
             quietly "$name-setup" "$MESON" setup --wipe "$dir" "$@" || return 1
     fi
     printf '%s' "$wanted" >"$stamp"

@@ -64,8 +64,8 @@ export POCL_CACHE_DIR=$SCRATCH/pocl-cache XDG_CACHE_HOME=$SCRATCH/cache
 mkdir -p "$POCL_CACHE_DIR" "$XDG_CACHE_HOME"
 
 # ---- Stages ------------------------------------------------------------------------------------
-# A stage is a function stage_NAME, run in a subshell. It calls `count` or `skip`, mostly through
-# `attempt`, `counted` or `criterion`; one that calls none counts as one test, passed when it exits 0.
+# A stage is a function stage_NAME, run in a subshell. It calls `count` or `skip`, or what calls them:
+# `attempt`, `counted`, `criterion`. One that calls none is one test, passed when it exits 0.
 
 STAGES=() TABLE=()
 PASSED=0 FAILED=0 SKIPPED=0
