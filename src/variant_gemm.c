@@ -152,11 +152,13 @@ static void panel_heuristic(const struct problem *p, const struct device_caps *c
             blocks_of(p->rows, t->value[BLOCK_M]) * blocks_of(p->out_features, t->value[BLOCK_N]);
         const bool is_idle = blocks < 8 * (int64_t)caps->compute_units;
         const bool is_large = panel_local(p, t) > caps->local_bytes;
-        if ((is_idle || is_large) && most_n > 2 * panel_columns(t))
+        if (is_large && t->value[BLOCK_K] > 192)
+            t->value[BLOCK_K] /= 2;
+        else if ((is_idle || is_large) && most_n > 2 * panel_columns(t))
             most_n /= 2;
         else if ((is_idle || is_large) && most_m > t->value[MICRO_M])
             most_m /= 2;
-        else if (is_large && t->value[BLOCK_K] > 64)
+        else if (is_large && t->value[BLOCK_K] > 48)
             t->value[BLOCK_K] /= 2;
         else
             return;
@@ -213,7 +215,7 @@ const struct variant mha_variant_gemm_panel = {
                  {MICRO_M, true, {1, 4, 6, 8, 12, 14}},
                  {BLOCK_M, false, {12, 24, 48, 72, 96, 144, 192, 264}},
                  {BLOCK_N, false, {32, 64, 96, 128, 192, 256, 384}},
-                 {BLOCK_K, true, {64, 128, 192, 256, 384, 512, 768}}},
+                 {BLOCK_K, true, {48, 96, 192, 256, 384, 512, 768}}},
     .defines = mha_gemm_defines,
     .heuristic = panel_heuristic,
     .legal = panel_legal,

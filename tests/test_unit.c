@@ -24,7 +24,8 @@ static mha_attention_desc vit(void) {
 static struct problem problem_of(const mha_attention_desc *desc) {
     struct problem problem;
     mha_error error;
-    cr_assert_eq(mha_attention_problem_init(&problem, desc, &error), MHA_SUCCESS, "%s", error.message);
+    cr_assert_eq(mha_attention_problem_init(&problem, desc, &error), MHA_SUCCESS, "%s",
+                 error.message);
     return problem;
 }
 
@@ -94,6 +95,34 @@ Test(unit, every_device_gets_a_legal_fused_variant) {
                               head_dims[h], selection.variant->name, selection.reason);
                 }
     printf("%d selections on %zu devices\n", count, DEVICE_COUNT);
+}
+
+Test(unit, every_device_gets_a_legal_projection) {
+    static const int sizes[] = {1, 7, 64, 197, 768, 3072};
+    enum { SIZES = sizeof(sizes) / sizeof(*sizes) };
+    for (size_t d = 0; d < DEVICE_COUNT; ++d)
+        for (int n = 0; n < SIZES * SIZES * SIZES; ++n)
+            for (int dtype = MHA_F32; dtype <= MHA_F64; ++dtype) {
+                const struct device_caps caps = caps_of(d);
+                mha_linear_desc desc = MHA_LINEAR_DESC_INIT;
+                struct problem problem;
+                struct selection selection;
+                mha_error error;
+                char why[200] = "";
+                desc.dtype = desc.weight_dtype = (mha_dtype)dtype;
+                desc.max_rows = sizes[n % SIZES];
+                desc.in_features = sizes[n / SIZES % SIZES];
+                desc.out_features = sizes[n / SIZES / SIZES];
+                cr_assert_eq(mha_linear_problem_init(&problem, &desc, &error), MHA_SUCCESS, "%s",
+                             error.message);
+                cr_assert_eq(mha_select(&problem, &caps, 0, &selection, &error), MHA_SUCCESS, "%s",
+                             error.message);
+                const struct variant *variant = selection.variant;
+                cr_assert(variant->legal(&problem, &caps, &selection.tuning, why, sizeof(why)),
+                          "%s", why);
+                cr_expect_str_neq(variant->name, "gemm_reference", "%s: %s", devices[d].name,
+                                  selection.reason);
+            }
 }
 
 Test(unit, scores_go_to_staged) {
