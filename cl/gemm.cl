@@ -45,17 +45,26 @@ struct column {
     int contiguous; /* columns from this one on that lie side by side */
 };
 
+/* Values are chosen, not indexed: Mesa's llvmpipe can't index arguments by what it computed. */
+#define OF_SEGMENT(of_0, of_1, of_2) (s == 0 ? (of_0) : s == 1 ? (of_1) : (of_2))
+
 static inline struct column get_column(const struct mha_gemm_args *a, global storage *y0,
                                        global storage *y1, global storage *y2, int c) {
     const int s = (c >= a->segment_end[0]) + (c >= a->segment_end[1]);
-    const int begin = s == 0 ? 0 : a->segment_end[s - 1];
-    const int h = (c - begin) / a->head_dim[s], d = (c - begin) % a->head_dim[s];
+    const int begin = OF_SEGMENT(0, a->segment_end[0], a->segment_end[1]);
+    const int end = OF_SEGMENT(a->segment_end[0], a->segment_end[1], a->segment_end[2]);
+    const int head_dim = OF_SEGMENT(a->head_dim[0], a->head_dim[1], a->head_dim[2]);
+    const long offset = OF_SEGMENT(a->y[0].offset, a->y[1].offset, a->y[2].offset);
+    const long stride_head =
+        OF_SEGMENT(a->y[0].stride_head, a->y[1].stride_head, a->y[2].stride_head);
+    const int h = (c - begin) / head_dim, d = (c - begin) % head_dim;
     struct column column;
-    column.y = (s == 0 ? y0 : s == 1 ? y1 : y2) + a->y[s].offset + h * a->y[s].stride_head + d;
-    column.stride_batch = a->y[s].stride_batch;
-    column.stride_token = a->y[s].stride_token;
-    column.contiguous =
-        a->y[s].stride_head == a->head_dim[s] ? a->segment_end[s] - c : a->head_dim[s] - d;
+    column.y = OF_SEGMENT(y0, y1, y2) + offset + h * stride_head + d;
+    column.stride_batch =
+        OF_SEGMENT(a->y[0].stride_batch, a->y[1].stride_batch, a->y[2].stride_batch);
+    column.stride_token =
+        OF_SEGMENT(a->y[0].stride_token, a->y[1].stride_token, a->y[2].stride_token);
+    column.contiguous = stride_head == head_dim ? end - c : head_dim - d;
     return column;
 }
 

@@ -65,32 +65,40 @@ static mha_status check_with_attention(const mha_layer_desc *d, const struct pro
     return MHA_SUCCESS;
 }
 
-static mha_status set_projection(struct blueprint *b, enum layer_stage stage,
-                                 const mha_layer_desc *d, int64_t rows, int64_t in_features,
-                                 bool has_bias, const struct segment *segments, mha_error *error) {
-    const struct problem *attention = &b->stages[LAYER_ATTENTION];
-    struct problem *p = &b->stages[stage];
+struct projection {
+    bool exists;
+    enum layer_stage stage;
+    int64_t rows, in_features;
+    bool has_bias;
+    struct segment segments[MHA_MAX_SEGMENTS];
+};
+
+static mha_status set_projection(struct blueprint *b, const mha_layer_desc *d,
+                                 const struct projection *projection, mha_error *error) {
+    struct problem *p = &b->stages[projection->stage];
     int64_t out_features = 0;
     mha_status status;
     *p = (struct problem){
         .operation = OPERATION_LINEAR,
-        .flags = (has_bias ? MHA_LINEAR_BIAS : 0) |
+        .flags = (projection->has_bias ? MHA_LINEAR_BIAS : 0) |
                  (d->flags & MHA_LAYER_PACKED ? MHA_LINEAR_PACKED : 0),
-        .dtype = attention->dtype,
+        .dtype = b->stages[LAYER_ATTENTION].dtype,
         .weight_dtype = d->weight_dtype,
         .workspace_limit_bytes = SIZE_MAX,
-        .rows = (int32_t)rows,
-        .in_features = (int32_t)in_features,
     };
-    for (int s = 0; s < MHA_MAX_SEGMENTS; ++s) {
-        p->segments[s] = segments[s];
-        out_features += (int64_t)segments[s].heads * segments[s].head_dim;
-    }
     if (d->projection_variant)
         strcpy(p->variant, d->projection_variant);
-    if ((status = mha_check_size("tokens of all batch entries", rows, 0, error)) ||
-        (status = mha_check_size("width of a projection", out_features, 1, error)))
+    for (int s = 0; s < MHA_MAX_SEGMENTS; ++s) {
+        p->segments[s] = projection->segments[s];
+        out_features += (int64_t)p->segments[s].heads * p->segments[s].head_dim;
+    }
+    if ((status = mha_check_size("tokens of all batch entries", projection->rows, 0, error)) ||
+        (status =
+             mha_check_size("input width of a projection", projection->in_features, 1, error)) ||
+        (status = mha_check_size("output width of a projection", out_features, 1, error)))
         return status;
+    p->rows = (int32_t)projection->rows;
+    p->in_features = (int32_t)projection->in_features;
     p->out_features = (int32_t)out_features;
     return MHA_SUCCESS;
 }
@@ -99,28 +107,25 @@ static mha_status set_projections(struct blueprint *b, const mha_layer_desc *d, 
     const struct problem *a = &b->stages[LAYER_ATTENTION];
     const int64_t q_rows = (int64_t)a->batch * a->seqlen_q;
     const int64_t kv_rows = (int64_t)a->batch * a->seqlen_kv;
+    const int64_t merged = (int64_t)a->q_heads * a->head_dim_v;
     const struct segment q = {a->q_heads, a->head_dim_qk}, k = {a->kv_heads, a->head_dim_qk};
-    const struct segment v = {a->kv_heads, a->head_dim_v};
-    const bool has_bias = d->flags & MHA_LAYER_QKV_BIAS;
-    mha_status status;
-    if (d->flags & MHA_LAYER_FUSED_QKV) {
-        status = set_projection(b, LAYER_Q, d, q_rows, d->embed_q, has_bias,
-                                (struct segment[]){q, k, v}, error);
-    } else if ((status = set_projection(b, LAYER_Q, d, q_rows, d->embed_q, has_bias,
-                                        (struct segment[MHA_MAX_SEGMENTS]){q}, error)) ||
-               (status = set_projection(b, LAYER_K, d, kv_rows, d->embed_k, has_bias,
-                                        (struct segment[MHA_MAX_SEGMENTS]){k}, error))) {
-        return status;
-    } else {
-        status = set_projection(b, LAYER_V, d, kv_rows, d->embed_v, has_bias,
-                                (struct segment[MHA_MAX_SEGMENTS]){v}, error);
+    const struct segment v = {a->kv_heads, a->head_dim_v}, y = {1, (int32_t)d->embed_out};
+    const bool is_fused = d->flags & MHA_LAYER_FUSED_QKV, has_bias = d->flags & MHA_LAYER_QKV_BIAS;
+    const bool has_output = d->flags & MHA_LAYER_OUTPUT;
+    const bool has_output_bias = d->flags & MHA_LAYER_OUTPUT_BIAS;
+    const struct projection projections[] = {
+        {is_fused, LAYER_Q, q_rows, d->embed_q, has_bias, {q, k, v}},
+        {!is_fused, LAYER_Q, q_rows, d->embed_q, has_bias, {q}},
+        {!is_fused, LAYER_K, kv_rows, d->embed_k, has_bias, {k}},
+        {!is_fused, LAYER_V, kv_rows, d->embed_v, has_bias, {v}},
+        {has_output, LAYER_OUTPUT, q_rows, merged, has_output_bias, {y}},
+    };
+    for (size_t i = 0; i < sizeof(projections) / sizeof(*projections); ++i) {
+        mha_status status;
+        if (projections[i].exists && (status = set_projection(b, d, &projections[i], error)))
+            return status;
     }
-    if (status || !(d->flags & MHA_LAYER_OUTPUT))
-        return status;
-    const struct segment y = {1, (int32_t)d->embed_out};
-    return set_projection(b, LAYER_OUTPUT, d, q_rows, (int64_t)a->q_heads * a->head_dim_v,
-                          d->flags & MHA_LAYER_OUTPUT_BIAS, (struct segment[MHA_MAX_SEGMENTS]){y},
-                          error);
+    return MHA_SUCCESS;
 }
 
 static mha_status make_blueprint(struct blueprint *b, const mha_layer_desc *desc,
