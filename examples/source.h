@@ -1,0 +1,15 @@
+/* What the C file that tools/embed.py makes of model_kernels.cl includes. The array gets a name of
+ * its own: the library has one, too. */
+#ifndef EXAMPLES_SOURCE_H
+#define EXAMPLES_SOURCE_H
+
+#include <stddef.h> /* that file needs NULL */
+
+#define mha_kernel_texts model_kernel_texts
+
+struct kernel_text {
+    const char *name, *text;
+};
+extern const struct kernel_text model_kernel_texts[]; /* ends with a NULL name */
+
+#endif
