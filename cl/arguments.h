@@ -95,9 +95,9 @@ struct mha_attention_kernel_args {
 /* Tensors that a linear projection's columns are shared out to: q, k and v. */
 #define MHA_MAX_SEGMENTS 3
 
-/* Row r of x and y is token r % tokens of batch entry r / tokens. Column c of y belongs to the first
- * segment s with c < segment_end[s]; it is element d of head h there, where h * head_dim[s] + d
- * counts from the segment's first column. */
+/* Row r of x and y is token r % tokens of batch entry r / tokens. Column c of y belongs to the
+ * first segment s with c < segment_end[s]; it is element d of head h there, where h * head_dim[s] +
+ * d counts from the segment's first column. */
 struct mha_gemm_args {
     mha_long first_block, blocks; /* as mha_grid_args */
     mha_long x_offset, x_stride_batch, x_stride_token;

@@ -237,10 +237,11 @@ mha_status mha_layer_plan_create(mha_engine *engine, const mha_layer_desc *desc,
         return mha_fail(error, MHA_ERR_NULL, "plan is NULL");
     *plan = NULL;
     if ((status = mha_plan_check_engine(engine, error)) ||
-        (status = make_blueprint(&b, desc, error)) ||
-        (status =
-             mha_plan_allocate(engine, &(struct problem){.operation = OPERATION_LAYER}, &p, error)))
+        (status = make_blueprint(&b, desc, error)))
         return status;
+    p = mha_plan_allocate(engine, &(struct problem){.operation = OPERATION_LAYER}, error);
+    if (!p)
+        return MHA_ERR_HOST_MEMORY;
     p->layer = mha_allocate_zeroed(&engine->allocator, sizeof(*p->layer));
     if (!p->layer) {
         status = mha_fail(error, MHA_ERR_HOST_MEMORY, "no memory for a layer");

@@ -94,17 +94,17 @@ mha_status mha_plan_check_engine(const mha_engine *engine, mha_error *error) {
     return mha_engine_check(engine, error);
 }
 
-mha_status mha_plan_allocate(mha_engine *engine, const struct problem *problem, mha_plan **plan,
-                             mha_error *error) {
+mha_plan *mha_plan_allocate(mha_engine *engine, const struct problem *problem, mha_error *error) {
     mha_plan *p = mha_allocate_zeroed(&engine->allocator, sizeof(*p));
-    if (!p)
-        return mha_fail(error, MHA_ERR_HOST_MEMORY, "no memory for a plan (%zu bytes)", sizeof(*p));
+    if (!p) {
+        mha_fail(error, MHA_ERR_HOST_MEMORY, "no memory for a plan (%zu bytes)", sizeof(*p));
+        return NULL;
+    }
     mha_engine_retain(engine);
     p->engine = engine;
     p->problem = *problem;
     pthread_mutex_init(&p->lock, NULL);
-    *plan = p;
-    return MHA_SUCCESS;
+    return p;
 }
 
 /* Sizes that follow from the selection. */
@@ -120,10 +120,10 @@ static void set_sizes(struct mha_plan *plan) {
 
 mha_status mha_plan_make(mha_engine *engine, const struct problem *problem, mha_plan **plan,
                          mha_error *error) {
-    mha_plan *p = NULL;
     mha_status status;
-    if ((status = mha_plan_allocate(engine, problem, &p, error)))
-        return status;
+    mha_plan *p = mha_plan_allocate(engine, problem, error);
+    if (!p)
+        return MHA_ERR_HOST_MEMORY;
     /* A variant that the device's compiler can't take is no reason to fail: the next one may do,
      * down to the reference. One asked for by name is not replaced. */
     mha_error reason = {.status = MHA_SUCCESS};

@@ -25,9 +25,8 @@ mha_status mha_plan_supported(const mha_engine *engine, const struct problem *pr
 /* What every call that takes an engine begins with. */
 mha_status mha_plan_check_engine(const mha_engine *engine, mha_error *error);
 
-/* A plan without kernels. */
-mha_status mha_plan_allocate(mha_engine *engine, const struct problem *problem, mha_plan **plan,
-                             mha_error *error);
+/* A plan without kernels; NULL where there is no memory. */
+mha_plan *mha_plan_allocate(mha_engine *engine, const struct problem *problem, mha_error *error);
 
 /* A plan with kernels, of attention or a linear projection; *plan must be NULL. */
 mha_status mha_plan_make(mha_engine *engine, const struct problem *problem, mha_plan **plan,

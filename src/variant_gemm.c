@@ -152,14 +152,14 @@ static void panel_heuristic(const struct problem *p, const struct device_caps *c
             blocks_of(p->rows, t->value[BLOCK_M]) * blocks_of(p->out_features, t->value[BLOCK_N]);
         const bool is_idle = blocks < 8 * (int64_t)caps->compute_units;
         const bool is_large = panel_local(p, t) > caps->local_bytes;
-        if (is_large && t->value[BLOCK_K] > 192)
+        const bool can_narrow = most_n > 2 * panel_columns(t);
+        const bool can_flatten = most_m > t->value[MICRO_M];
+        if (is_large && t->value[BLOCK_K] > (can_narrow || can_flatten ? 192 : 48))
             t->value[BLOCK_K] /= 2;
-        else if ((is_idle || is_large) && most_n > 2 * panel_columns(t))
+        else if ((is_idle || is_large) && can_narrow)
             most_n /= 2;
-        else if ((is_idle || is_large) && most_m > t->value[MICRO_M])
+        else if ((is_idle || is_large) && can_flatten)
             most_m /= 2;
-        else if (is_large && t->value[BLOCK_K] > 48)
-            t->value[BLOCK_K] /= 2;
         else
             return;
     }
