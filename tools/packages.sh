@@ -64,6 +64,7 @@ clang | clang | clang | clang | clang | clang
 clang-tidy | clang-tidy-14 | clang-tools-extra | clang | clang-extra-tools | clang-tools
 clang-format | clang-format-14 | clang-tools-extra | clang | clang-extra-tools | clang-tools
 python-venv | python3-venv | python3 | python | python3 | python3
+pytorch | python3-torch | python3-torch | python-pytorch | py3-pytorch | python3-torch
 llvmpipe | mesa-opencl-icd | mesa-libOpenCL | opencl-mesa | mesa-rusticl | Mesa-libRusticlOpenCL
 cmake | cmake | cmake | cmake | cmake | cmake
 oclgrind | oclgrind | oclgrind | oclgrind | oclgrind | oclgrind
@@ -95,6 +96,7 @@ met() {
     glib) has_module glib-2.0 ;;
     clang-format | clang-tidy) has "$1-14" || has "$1" ;;
     python-venv) has python3 && python3 -c 'import venv, ensurepip' 2>/dev/null ;;
+    pytorch) /usr/bin/python3 -c 'import torch' 2>/dev/null ;;
     *) has "$1" ;;
     esac
 }

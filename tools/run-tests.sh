@@ -64,8 +64,8 @@ export POCL_CACHE_DIR=$SCRATCH/pocl-cache XDG_CACHE_HOME=$SCRATCH/cache
 mkdir -p "$POCL_CACHE_DIR" "$XDG_CACHE_HOME"
 
 # ---- Stages ------------------------------------------------------------------------------------
-# A stage is a function stage_NAME, run in a subshell. It calls `count` or `skip`, or what calls them:
-# `attempt`, `counted`, `criterion`. One that calls none is one test, passed when it exits 0.
+# A stage is a function stage_NAME, run in a subshell. It calls `count` or `skip`, or what calls
+# them: `attempt`, `counted`, `criterion`. One that calls none is one test, passed when it exits 0.
 
 STAGES=() TABLE=()
 PASSED=0 FAILED=0 SKIPPED=0
@@ -128,9 +128,12 @@ counted() {
     read -r passing failing skipped < <(sed -nE \
         's/^(.*[^0-9])?([0-9]+) passed, ([0-9]+) failed(, ([0-9]+) skipped)?.*/\2 \3 0\5/p' \
         "$SCRATCH/out" | tail -n 1) || true
-    if [ -z "$passing" ] || { [ "$code" != 0 ] && [ "$failing" = 0 ]; }; then
+    if [ -z "$passing" ]; then
+        say "ended without a summary (exit $code)"
+        passing=0 failing=1
+    elif [ "$code" != 0 ] && [ "$failing" = 0 ]; then
         say "exit $code, although no test failed"
-        passing=${passing:-0} failing=1
+        failing=1
     fi
     count "$passing" "$failing" "$((10#${skipped:-0}))"
     [ "$failing" = 0 ]
