@@ -139,7 +139,7 @@ static void name_tensor(const encoder *e, int layer, const char *what, tensor_na
 static bool read_attention(encoder *e, int layer, const st_file *file, failure *f) {
     const int plan = plan_of(&e->shape, layer);
     const int64_t width = e->shape.width;
-    mha_layer_weights w = {0};
+    mha_layer_weights w = MHA_LAYER_WEIGHTS_INIT;
     mha_memory packed = {0};
     mha_error error;
     const struct {

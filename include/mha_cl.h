@@ -267,8 +267,9 @@ MHA_API mha_status mha_attention_supported(const mha_engine *engine, const mha_a
 /* ---- Plan --------------------------------------------------------------------------------- */
 
 /* A validated descriptor, its kernels compiled. Immutable.
- * Thread-safety: one plan may be enqueued from several threads at once; executions that overlap
- * need workspaces and outputs of their own. */
+ * Thread-safety: one plan may be enqueued from several threads at once, and the kernels of its
+ * calls do not interleave on a queue; executions that overlap need workspaces and outputs of their
+ * own. Calls of different plans that share a workspace are the caller's to keep apart. */
 typedef struct mha_plan mha_plan;
 
 /* Validates, selects a variant and compiles, or loads from the program cache. Everything the
@@ -288,9 +289,14 @@ typedef struct mha_plan_info {
     char source[64];      /* where they came from: "heuristic" */
     char reason[256];     /* why this variant */
     double flops;         /* floating-point operations of one call at the plan's maxima: 2 per
-                             multiply-add of QK^T and PV, masks not taken off */
-    double bytes;         /* q, k, v and o, read or written once */
+                             multiply-add of every matrix product, masks not taken off */
+    double bytes;         /* its inputs, weights and outputs, read or written once; of a layer, also
+                             what passes from stage to stage */
     size_t packed_bytes;  /* of the weights packed for this plan; 0 for an attention */
+    /* Weights packed by one plan are good for every plan of the same packed_layout on the same
+     * device, whatever its maxima, its other features and its MHA_*_PACKED flag; but not for
+     * keeping them on disk. 0 for an attention. */
+    uint64_t packed_layout;
 } mha_plan_info;
 
 #define MHA_PLAN_INFO_INIT MHA_INIT(mha_plan_info)
@@ -353,6 +359,9 @@ typedef struct mha_attention_args {
 
 #define MHA_ATTENTION_ARGS_INIT MHA_INIT(mha_attention_args)
 
+/* A buffer from a byte on. */
+MHA_API mha_memory mha_buffer(cl_mem buffer, size_t offset_bytes);
+
 /* Contiguous [batch][heads][tokens][head_dim]. */
 MHA_API mha_tensor mha_tensor_bhnd(cl_mem buffer, size_t offset_bytes, int64_t heads,
                                    int64_t tokens, int64_t head_dim);
@@ -362,6 +371,9 @@ MHA_API mha_tensor mha_tensor_bnhd(cl_mem buffer, size_t offset_bytes, int64_t h
 /* One of q, k, v (part 0, 1, 2) in a packed [batch][tokens][3][heads][head_dim]. */
 MHA_API mha_tensor mha_tensor_qkv(cl_mem buffer, size_t offset_bytes, mha_dtype dtype, int part,
                                   int64_t heads, int64_t tokens, int64_t head_dim);
+
+/* Contiguous [token][width], for ragged batches. */
+MHA_API mha_tensor mha_tensor_rows(cl_mem buffer, size_t offset_bytes, int64_t width);
 
 /* Enqueues one attention on `queue`, in-order or out-of-order, after the n_wait events in `wait`.
  * `event`, if not NULL, receives one event that completes after all of the call's kernels; it is
@@ -382,8 +394,8 @@ MHA_API uint64_t mha_profile_span(cl_event first, cl_event last);
 /* y = x W^T + b, as PyTorch's Linear: x [rows][in_features], W [out_features][in_features],
  * b [out_features], y [rows][out_features]. Accumulated in fp32 (fp64 where dtype is MHA_F64),
  * rounded once. */
-#define MHA_LINEAR_BIAS (1ull << 0)   /* b is added */
-#define MHA_LINEAR_PACKED (1ull << 1) /* args.weight is what mha_enqueue_linear_pack() wrote */
+#define MHA_LINEAR_BIAS (1ull << 48)   /* b is added */
+#define MHA_LINEAR_PACKED (1ull << 49) /* args.weight is what mha_enqueue_linear_pack() wrote */
 
 typedef struct mha_linear_desc {
     size_t struct_size;
@@ -432,8 +444,8 @@ MHA_API mha_status mha_enqueue_linear(mha_plan *plan, cl_command_queue queue,
                                       const cl_event *wait, cl_event *event, mha_error *error);
 
 /* Rearranges weight, and bias with MHA_LINEAR_BIAS, for the plan's kernels: once, since weights do
- * not change between calls. `packed` receives plan info's packed_bytes; it is good for every plan
- * of an equal descriptor and an equal mha_plan_info.parameters, and only for MHA_LINEAR_PACKED. */
+ * not change between calls. `packed` receives plan info's packed_bytes, for calls with
+ * MHA_LINEAR_PACKED; packed_layout tells which plans may share them. */
 MHA_API mha_status mha_enqueue_linear_pack(mha_plan *plan, cl_command_queue queue,
                                            const mha_memory *weight, const mha_memory *bias,
                                            const mha_memory *packed, cl_uint n_wait,
@@ -448,15 +460,23 @@ MHA_API mha_status mha_enqueue_linear_pack(mha_plan *plan, cl_command_queue queu
  *
  * Rows of Wq are ordered [q_heads][head_dim_qk], of Wk [kv_heads][head_dim_qk], of Wv
  * [kv_heads][head_dim_v]; Wo is [embed_out][q_heads * head_dim_v]. Every weight is laid out as
- * PyTorch's Linear, [out][in], contiguous. */
+ * PyTorch's Linear, [out][in], contiguous; one that a model stores as [in][out] must be transposed
+ * first, which can't be seen from here.
+ *
+ * What a model does between projection and attention (rotary embeddings, norms of q and k) has no
+ * place in a layer: there mha_enqueue_linear(), the model's own kernel and mha_enqueue_attention()
+ * take its place.
+ *
+ * Decoding: a second plan with max_seqlen_q 1 serves single tokens faster than the one made for
+ * prompts; both share the packed weights where their packed_layout is the same. */
 #define MHA_LAYER_FUSED_QKV                                                                        \
-    (1ull << 0) /* self-attention: one input, args.query, and one weight, Wq, Wk, Wv stacked */
-#define MHA_LAYER_QKV_BIAS (1ull << 1)    /* bq, bk and bv */
-#define MHA_LAYER_OUTPUT (1ull << 2)      /* the output projection; without it y is merged heads */
-#define MHA_LAYER_OUTPUT_BIAS (1ull << 3) /* bo; only with MHA_LAYER_OUTPUT */
-#define MHA_LAYER_PACKED (1ull << 4)      /* args.packed is what mha_enqueue_layer_pack() wrote */
+    (1ull << 32) /* self-attention: one input, args.query, and one weight, Wq, Wk, Wv stacked */
+#define MHA_LAYER_QKV_BIAS (1ull << 33)    /* bq, bk and bv */
+#define MHA_LAYER_OUTPUT (1ull << 34)      /* the output projection; without it y is merged heads */
+#define MHA_LAYER_OUTPUT_BIAS (1ull << 35) /* bo; only with MHA_LAYER_OUTPUT */
+#define MHA_LAYER_PACKED (1ull << 36)      /* args.packed is what mha_enqueue_layer_pack() wrote */
 #define MHA_LAYER_KV_CACHE                                                                         \
-    (1ull << 5) /* projected k and v are written to attention.k and .v, which may hold a past */
+    (1ull << 37) /* projected k and v are written to attention.k and .v, which may hold a past */
 
 typedef struct mha_layer_desc {
     size_t struct_size;
@@ -473,15 +493,18 @@ typedef struct mha_layer_desc {
 
 #define MHA_LAYER_DESC_INIT MHA_INIT(mha_layer_desc)
 
-/* Members whose flag is off must be zero; with MHA_LAYER_PACKED, all must be. */
+/* Members whose flag is off must be zero. */
 typedef struct mha_layer_weights {
+    size_t struct_size;
     mha_memory qkv;                    /* MHA_LAYER_FUSED_QKV: [rows of Wq, Wk and Wv][embed_q] */
     mha_memory q, k, v;                /* else: one each */
     mha_memory qkv_bias;               /* MHA_LAYER_QKV_BIAS: with MHA_LAYER_FUSED_QKV */
-    mha_memory q_bias, k_bias, v_bias; /* and without */
+    mha_memory q_bias, k_bias, v_bias; /* and without; zeros where a model has not all three */
     mha_memory output;                 /* MHA_LAYER_OUTPUT */
     mha_memory output_bias;            /* MHA_LAYER_OUTPUT_BIAS */
 } mha_layer_weights;
+
+#define MHA_LAYER_WEIGHTS_INIT MHA_INIT(mha_layer_weights)
 
 typedef struct mha_layer_args {
     size_t struct_size;
@@ -490,17 +513,19 @@ typedef struct mha_layer_args {
      * they hold seqlen_kv tokens: the past, and from token seqlen_past on the projected key and
      * value. */
     const mha_attention_args *attention;
-    int64_t seqlen_past; /* MHA_LAYER_KV_CACHE: 0 .. seqlen_kv; 0 with MHA_RAGGED_KV */
-    /* [batch][token][embed], as mha_tensor_bnhd() with one head gives. query and y have seqlen_q
-     * tokens, key and value seqlen_kv - seqlen_past; ragged: total_q and total_kv, stride_batch 0.
-     * key and value must be zero with MHA_LAYER_FUSED_QKV, which needs as many queries as new
-     * keys. */
+    int64_t seqlen_past; /* MHA_LAYER_KV_CACHE: 0 .. seqlen_kv, which counts it too; one number for
+                            the whole batch; 0 with MHA_RAGGED_KV. With a past, causal, window and
+                            ALiBi need MHA_BOTTOM_RIGHT or an explicit alignment */
+    /* [batch][token][embed], as mha_tensor_bnhd() with one head gives, ragged mha_tensor_rows().
+     * query and y have seqlen_q tokens, key and value seqlen_kv - seqlen_past; ragged: total_q and
+     * total_kv, stride_batch 0. key and value must be zero with MHA_LAYER_FUSED_QKV, which needs as
+     * many queries as new keys. */
     mha_tensor query, key, value;
     mha_tensor y; /* width embed_out, or q_heads * head_dim_v without MHA_LAYER_OUTPUT */
-    mha_layer_weights weights;
-    mha_memory packed;     /* MHA_LAYER_PACKED: plan info's packed_bytes */
-    mha_memory workspace;  /* mha_plan_info.workspace_bytes */
-    cl_event *first_event; /* as in mha_attention_args */
+    const mha_layer_weights *weights; /* NULL with MHA_LAYER_PACKED */
+    mha_memory packed;                /* MHA_LAYER_PACKED: plan info's packed_bytes */
+    mha_memory workspace;             /* mha_plan_info.workspace_bytes */
+    cl_event *first_event;            /* as in mha_attention_args */
 } mha_layer_args;
 
 #define MHA_LAYER_ARGS_INIT MHA_INIT(mha_layer_args)

@@ -59,7 +59,7 @@ static mha_status add_score_tensor(const struct mha_plan *plan, const char *name
     int64_t extent, offset = 0;
     mha_status status;
     if ((status = mha_get_extent(name, axes, 4, 1, &extent, error)) ||
-        (status = mha_add_region(name, &tensor->memory, extent, element_bytes, false, regions,
+        (status = mha_add_region(name, &tensor->memory, extent, element_bytes, ACCESS_READ, regions,
                                  &offset, error)))
         return status;
     *args = (struct mha_score_args){offset, tensor->stride_batch, tensor->stride_head,
@@ -109,7 +109,8 @@ static mha_status add_tensors(const struct mha_plan *plan, const mha_attention_a
     for (size_t i = 0; i < sizeof(tensors) / sizeof(*tensors); ++i) {
         if ((status =
                  mha_add_tensor(tensors[i].name, tensors[i].tensor, tensors[i].extents, p->dtype,
-                                tensors[i].buffer == BUFFER_O, regions, tensors[i].args, error)))
+                                tensors[i].buffer == BUFFER_O ? ACCESS_WRITE : ACCESS_READ, regions,
+                                tensors[i].args, error)))
             return status;
         call->buffers[tensors[i].buffer] = tensors[i].tensor->memory.buffer;
     }
@@ -154,22 +155,22 @@ static mha_status add_vectors(const struct mha_plan *plan, const mha_attention_a
         enum attention_buffer buffer;
         int64_t elements;
         size_t element_bytes;
-        bool is_output;
+        enum access access;
         mha_long *offset;
     } vectors[] = {
-        {"alibi_slopes", MHA_ALIBI, &a->alibi_slopes, BUFFER_SLOPES, p->q_heads, 4, false,
+        {"alibi_slopes", MHA_ALIBI, &a->alibi_slopes, BUFFER_SLOPES, p->q_heads, 4, ACCESS_READ,
          &k->alibi_offset},
-        {"sinks", MHA_SINKS, &a->sinks, BUFFER_SINKS, p->q_heads, 4, false, &k->sinks_offset},
-        {"kv_lengths", MHA_KV_LENGTHS, &a->kv_lengths, BUFFER_KV_LENGTHS, a->batch, 4, false,
+        {"sinks", MHA_SINKS, &a->sinks, BUFFER_SINKS, p->q_heads, 4, ACCESS_READ, &k->sinks_offset},
+        {"kv_lengths", MHA_KV_LENGTHS, &a->kv_lengths, BUFFER_KV_LENGTHS, a->batch, 4, ACCESS_READ,
          &k->kv_lengths_offset},
         {"cu_seqlens_q", MHA_RAGGED_Q, &a->cu_seqlens_q, BUFFER_CU_SEQLENS_Q, a->batch + 1, 4,
-         false, &k->cu_seqlens_q_offset},
+         ACCESS_READ, &k->cu_seqlens_q_offset},
         {"cu_seqlens_kv", MHA_RAGGED_KV, &a->cu_seqlens_kv, BUFFER_CU_SEQLENS_KV, a->batch + 1, 4,
-         false, &k->cu_seqlens_kv_offset},
-        {"position_offsets", 0, &a->position_offsets, BUFFER_POSITIONS, a->batch, 4, false,
+         ACCESS_READ, &k->cu_seqlens_kv_offset},
+        {"position_offsets", 0, &a->position_offsets, BUFFER_POSITIONS, a->batch, 4, ACCESS_READ,
          &k->positions_offset},
-        {"lse", MHA_LSE, &a->lse, BUFFER_LSE, rows, 4, true, &k->lse_offset},
-        {"scores", MHA_SCORES, &a->scores, BUFFER_SCORES, score_count, real, true,
+        {"lse", MHA_LSE, &a->lse, BUFFER_LSE, rows, 4, ACCESS_WRITE, &k->lse_offset},
+        {"scores", MHA_SCORES, &a->scores, BUFFER_SCORES, score_count, real, ACCESS_WRITE,
          &k->scores_offset},
     };
     for (size_t i = 0; i < sizeof(vectors) / sizeof(*vectors); ++i) {
@@ -180,7 +181,7 @@ static mha_status add_vectors(const struct mha_plan *plan, const mha_attention_a
         int64_t offset = 0;
         const mha_status status =
             mha_add_region(vectors[i].name, vectors[i].memory, vectors[i].elements,
-                           vectors[i].element_bytes, vectors[i].is_output, regions, &offset, error);
+                           vectors[i].element_bytes, vectors[i].access, regions, &offset, error);
         if (status)
             return status;
         *vectors[i].offset = offset;
@@ -193,28 +194,25 @@ static mha_status add_vectors(const struct mha_plan *plan, const mha_attention_a
 static mha_status check_unused(const struct problem *p, const mha_attention_args *a,
                                mha_error *error) {
     const struct {
-        const char *name;
+        const char *name, *flag_name;
         uint64_t flag;
-        const void *member;
-        size_t bytes;
+        bool is_set;
     } members[] = {
-        {"bias", MHA_BIAS, &a->bias, sizeof(a->bias)},
-        {"mask", MHA_MASK, &a->mask, sizeof(a->mask)},
-        {"alibi_slopes", MHA_ALIBI, &a->alibi_slopes, sizeof(a->alibi_slopes)},
-        {"sinks", MHA_SINKS, &a->sinks, sizeof(a->sinks)},
-        {"kv_lengths", MHA_KV_LENGTHS, &a->kv_lengths, sizeof(a->kv_lengths)},
-        {"cu_seqlens_q", MHA_RAGGED_Q, &a->cu_seqlens_q, sizeof(a->cu_seqlens_q)},
-        {"cu_seqlens_kv", MHA_RAGGED_KV, &a->cu_seqlens_kv, sizeof(a->cu_seqlens_kv)},
-        {"lse", MHA_LSE, &a->lse, sizeof(a->lse)},
-        {"scores", MHA_SCORES, &a->scores, sizeof(a->scores)},
+        {"bias", "MHA_BIAS", MHA_BIAS, mha_score_tensor_is_set(&a->bias)},
+        {"mask", "MHA_MASK", MHA_MASK, mha_score_tensor_is_set(&a->mask)},
+        {"alibi_slopes", "MHA_ALIBI", MHA_ALIBI, mha_memory_is_set(&a->alibi_slopes)},
+        {"sinks", "MHA_SINKS", MHA_SINKS, mha_memory_is_set(&a->sinks)},
+        {"kv_lengths", "MHA_KV_LENGTHS", MHA_KV_LENGTHS, mha_memory_is_set(&a->kv_lengths)},
+        {"cu_seqlens_q", "MHA_RAGGED_Q", MHA_RAGGED_Q, mha_memory_is_set(&a->cu_seqlens_q)},
+        {"cu_seqlens_kv", "MHA_RAGGED_KV", MHA_RAGGED_KV, mha_memory_is_set(&a->cu_seqlens_kv)},
+        {"lse", "MHA_LSE", MHA_LSE, mha_memory_is_set(&a->lse)},
+        {"scores", "MHA_SCORES", MHA_SCORES, mha_memory_is_set(&a->scores)},
     };
     for (size_t i = 0; i < sizeof(members) / sizeof(*members); ++i)
-        if (!(p->flags & members[i].flag) && !mha_is_zero(members[i].member, members[i].bytes))
-            return mha_fail(error, MHA_ERR_FLAGS,
-                            "%s is set but its flag 0x%llx is off in the plan", members[i].name,
-                            (unsigned long long)members[i].flag);
-    if (p->alignment != MHA_EXPLICIT_PER_BATCH &&
-        !mha_is_zero(&a->position_offsets, sizeof(a->position_offsets)))
+        if (!(p->flags & members[i].flag) && members[i].is_set)
+            return mha_fail(error, MHA_ERR_FLAGS, "%s is set but %s is off in the plan",
+                            members[i].name, members[i].flag_name);
+    if (p->alignment != MHA_EXPLICIT_PER_BATCH && mha_memory_is_set(&a->position_offsets))
         return mha_fail(error, MHA_ERR_FLAGS,
                         "position_offsets is set but the plan's alignment is %d, not "
                         "MHA_EXPLICIT_PER_BATCH",
@@ -225,7 +223,7 @@ static mha_status check_unused(const struct problem *p, const mha_attention_args
 mha_status mha_attention_read_args(mha_attention_args *a, const mha_attention_args *args,
                                    mha_error *error) {
     if (!args)
-        return mha_fail(error, MHA_ERR_NULL, "the attention's args is NULL");
+        return mha_fail(error, MHA_ERR_NULL, "args is NULL");
     return mha_read_struct(a, sizeof(*a), FIRST_ARGS_BYTES, args, "mha_attention_args", error);
 }
 

@@ -249,15 +249,16 @@ mha_status mha_request_check(struct request *request, const mha_engine *engine, 
     return MHA_SUCCESS;
 }
 
-mha_status mha_dispatch(const mha_engine *engine, const struct request *request,
+mha_status mha_dispatch(struct mha_plan *plan, const struct request *request,
                         const struct step *steps, int count, mha_error *error) {
     struct dispatcher d = {.request = request};
-    cl_int code = count ? CL_SUCCESS : dispatch_nothing(engine, &d);
-    for (int i = 0; !code && i < count; ++i) {
-        pthread_mutex_lock(&steps[i].plan->lock);
+    cl_int code = CL_SUCCESS;
+    pthread_mutex_lock(&plan->lock);
+    if (!count)
+        code = dispatch_nothing(plan->engine, &d);
+    for (int i = 0; !code && i < count; ++i)
         code = dispatch_step(&steps[i], &d, i == count - 1);
-        pthread_mutex_unlock(&steps[i].plan->lock);
-    }
+    pthread_mutex_unlock(&plan->lock);
     if (!code)
         return mha_succeed(error);
     /* Midway: what was enqueued completes, but no event is given. */

@@ -14,17 +14,19 @@ struct request {
     cl_event *first_event; /* the same */
 };
 
-/* One plan's part of a call: at least one launch. Each step sees what those before it wrote. */
+/* A part of a call: at least one launch, of the call's plan or of a stage of it. Each step sees
+ * what those before it wrote. */
 struct step {
-    struct mha_plan *plan;
+    const struct mha_plan *plan;
     struct call call;
 };
 
 /* Whether the queue and the wait list are the engine's. */
 mha_status mha_request_check(struct request *request, const mha_engine *engine, mha_error *error);
 
-/* Enqueues the steps; none: only the wait list and the events are honoured. */
-mha_status mha_dispatch(const mha_engine *engine, const struct request *request,
+/* Enqueues the steps of a call of `plan`; none: only the wait list and the events are honoured.
+ * Calls of one plan do not interleave. */
+mha_status mha_dispatch(struct mha_plan *plan, const struct request *request,
                         const struct step *steps, int count, mha_error *error);
 
 #endif

@@ -46,5 +46,5 @@ mha_status mha_enqueue_attention(mha_plan *plan, cl_command_queue queue,
     if ((status = mha_attention_call_init(plan, &a, &regions, &regions, &step.call, error)) ||
         (status = mha_check_aliases(&regions, error)))
         return status;
-    return mha_dispatch(plan->engine, &request, &step, mha_attention_has_work(&step.call), error);
+    return mha_dispatch(plan, &request, &step, mha_attention_has_work(&step.call), error);
 }

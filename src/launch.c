@@ -43,7 +43,7 @@ static struct mha_attention_kernel_args init_attention(const struct problem *siz
 
 static struct mha_gemm_args init_gemm(const struct problem *sizes) {
     struct mha_gemm_args args = {
-        .flags = (mha_int)sizes->flags & FLAG_LINEAR_BIAS,
+        .flags = sizes->flags & MHA_LINEAR_BIAS ? FLAG_LINEAR_BIAS : 0,
         .rows = sizes->rows,
         .tokens = sizes->rows > 0 ? sizes->rows : 1,
         .in_features = sizes->in_features,

@@ -1,22 +1,28 @@
 /* In: mha_layer_desc. Out: a layer's plan. */
 #include "layer.h"
+#include "select.h"
 
 #include <string.h>
 
 /* Of version 0.1: what every caller has. Never to change. */
 #define FIRST_DESC_BYTES (offsetof(mha_layer_desc, projection_variant) + sizeof(char *))
 
-#define ALL_FLAGS ((MHA_LAYER_KV_CACHE << 1) - 1)
+#define ALL_FLAGS ((MHA_LAYER_KV_CACHE << 1) - MHA_LAYER_FUSED_QKV)
 
 /* Parts of workspaces and of packed weights begin on cache lines of any device. */
 #define PART_ALIGNMENT 256
 
 static const char *const stage_names[LAYER_STAGES] = {"q", "k", "v", "attention", "output"};
 
-/* The stages' problems; a stage that the layer lacks has no in_features (or is the attention). */
+/* What a layer is to be: its stages' problems, and what their selections need. A stage that the
+ * layer lacks has no in_features (or is the attention). */
 struct blueprint {
     struct problem stages[LAYER_STAGES];
+    struct {
+        size_t workspace_bytes, packed_bytes;
+    } sizes[LAYER_STAGES];
     struct layer layer;
+    size_t packed_bytes;
 };
 
 static bool has_stage(const struct blueprint *b, int stage) {
@@ -25,8 +31,12 @@ static bool has_stage(const struct blueprint *b, int stage) {
 
 static mha_status check_desc(const mha_layer_desc *d, mha_error *error) {
     if (d->flags & ~ALL_FLAGS)
-        return mha_fail(error, MHA_ERR_FLAGS, "flags 0x%llx has bits that this version lacks",
+        return mha_fail(error, MHA_ERR_FLAGS,
+                        "flags 0x%llx has bits that are no MHA_LAYER_* of this version; those of "
+                        "the attention belong into desc.attention->flags",
                         (unsigned long long)d->flags);
+    if (!d->attention)
+        return mha_fail(error, MHA_ERR_NULL, "desc.attention is NULL");
     if ((d->flags & MHA_LAYER_OUTPUT_BIAS) && !(d->flags & MHA_LAYER_OUTPUT))
         return mha_fail(error, MHA_ERR_FLAGS, "MHA_LAYER_OUTPUT_BIAS needs MHA_LAYER_OUTPUT");
     const bool is_fused = d->flags & MHA_LAYER_FUSED_QKV;
@@ -171,9 +181,10 @@ static bool append_part(size_t bytes, size_t *total, size_t *offset) {
     return true;
 }
 
-static bool lay_out(struct mha_plan *plan) {
-    struct layer *layer = plan->layer;
-    const struct problem *a = &layer->stages[LAYER_ATTENTION]->problem;
+/* Workspace and packed weights, within what the device can allocate. */
+static mha_status lay_out(struct blueprint *b, const struct device_caps *caps, mha_error *error) {
+    struct layer *layer = &b->layer;
+    const struct problem *a = &b->stages[LAYER_ATTENTION];
     struct layer_memory *m = &layer->memory;
     const size_t element = mha_dtype_bytes(a->dtype);
     const size_t q_rows = (size_t)a->batch * (size_t)a->seqlen_q;
@@ -189,30 +200,48 @@ static bool lay_out(struct mha_plan *plan) {
         {kv_heads, (size_t)a->head_dim_v, has_cache ? 0 : kv_rows, &m->v},
         {q_heads, (size_t)a->head_dim_v, has_output ? q_rows : 0, &m->o},
     };
+    size_t scratch = 0;
+    bool fits = true;
+    m->bytes = b->packed_bytes = 0;
     for (size_t i = 0; i < sizeof(parts) / sizeof(*parts); ++i)
-        if (!append_part(
-                mha_size_product(parts[i].heads, parts[i].head_dim, parts[i].rows, element),
-                &m->bytes, parts[i].offset))
-            return false;
+        fits = fits && append_part(mha_size_product(parts[i].heads, parts[i].head_dim,
+                                                    parts[i].rows, element),
+                                   &m->bytes, parts[i].offset);
     if ((layer->flags & MHA_LAYER_FUSED_QKV) && !has_cache) {
         /* One matrix: k and v begin at columns of q's rows. */
         m->k = m->q + q_heads * (size_t)a->head_dim_qk * element;
         m->v = m->k + kv_heads * (size_t)a->head_dim_qk * element;
     }
-    size_t scratch = 0;
     for (int s = 0; s < LAYER_STAGES; ++s) {
-        const struct mha_plan *stage = layer->stages[s];
-        if (!stage)
-            continue;
-        if (stage->workspace_bytes > scratch)
-            scratch = stage->workspace_bytes;
-        if (!append_part(stage->packed_bytes, &plan->packed_bytes, &layer->packed[s]))
-            return false;
+        if (b->sizes[s].workspace_bytes > scratch)
+            scratch = b->sizes[s].workspace_bytes;
+        fits = fits && append_part(b->sizes[s].packed_bytes, &b->packed_bytes, &layer->packed[s]);
     }
-    if (!append_part(scratch, &m->bytes, &m->scratch))
-        return false;
-    plan->workspace_bytes = m->bytes;
-    return true;
+    fits = fits && append_part(scratch, &m->bytes, &m->scratch);
+    if (fits && m->bytes <= caps->max_alloc_bytes && b->packed_bytes <= caps->max_alloc_bytes)
+        return MHA_SUCCESS;
+    return mha_fail(error, MHA_ERR_UNSUPPORTED,
+                    "needs more than %zu bytes of workspace or %zu of packed weights, the device's "
+                    "largest allocation is %llu",
+                    m->bytes, b->packed_bytes, (unsigned long long)caps->max_alloc_bytes);
+}
+
+/* What selection would choose, without compiling. */
+static mha_status check_support(struct blueprint *b, const struct device_caps *caps,
+                                mha_error *error) {
+    for (int s = 0; s < LAYER_STAGES; ++s) {
+        struct selection selection;
+        mha_status status;
+        if (!has_stage(b, s))
+            continue;
+        if ((status = mha_select(&b->stages[s], caps, 0, &selection, error)))
+            return status;
+        b->sizes[s].workspace_bytes =
+            selection.variant->workspace_bytes(&b->stages[s], caps, &selection.tuning);
+        b->sizes[s].packed_bytes =
+            mha_packed_bytes(&b->stages[s], selection.variant, &selection.tuning);
+    }
+    return lay_out(b, caps, error);
 }
 
 mha_status mha_layer_supported(const mha_engine *engine, const mha_layer_desc *desc,
@@ -220,11 +249,9 @@ mha_status mha_layer_supported(const mha_engine *engine, const mha_layer_desc *d
     struct blueprint b;
     mha_status status;
     if ((status = mha_plan_check_engine(engine, error)) ||
-        (status = make_blueprint(&b, desc, error)))
+        (status = make_blueprint(&b, desc, error)) ||
+        (status = check_support(&b, &engine->caps, error)))
         return status;
-    for (int s = 0; s < LAYER_STAGES; ++s)
-        if (has_stage(&b, s) && (status = mha_plan_supported(engine, &b.stages[s], error)))
-            return status;
     return mha_succeed(error);
 }
 
@@ -237,7 +264,8 @@ mha_status mha_layer_plan_create(mha_engine *engine, const mha_layer_desc *desc,
         return mha_fail(error, MHA_ERR_NULL, "plan is NULL");
     *plan = NULL;
     if ((status = mha_plan_check_engine(engine, error)) ||
-        (status = make_blueprint(&b, desc, error)))
+        (status = make_blueprint(&b, desc, error)) ||
+        (status = check_support(&b, &engine->caps, error)))
         return status;
     p = mha_plan_allocate(engine, &(struct problem){.operation = OPERATION_LAYER}, error);
     if (!p)
@@ -247,20 +275,22 @@ mha_status mha_layer_plan_create(mha_engine *engine, const mha_layer_desc *desc,
         status = mha_fail(error, MHA_ERR_HOST_MEMORY, "no memory for a layer");
         goto fail;
     }
-    *p->layer = b.layer;
-    for (int s = 0; s < LAYER_STAGES; ++s)
-        if (has_stage(&b, s) &&
-            (status = mha_plan_make(engine, &b.stages[s], &p->layer->stages[s], error)))
+    for (int s = 0; s < LAYER_STAGES; ++s) {
+        if (!has_stage(&b, s))
+            continue;
+        if ((status = mha_plan_make(engine, &b.stages[s], &p->layer->stages[s], error)))
             goto fail;
-    if (!lay_out(p) || p->workspace_bytes > engine->caps.max_alloc_bytes ||
-        p->packed_bytes > engine->caps.max_alloc_bytes) {
-        status = mha_fail(error, MHA_ERR_UNSUPPORTED,
-                          "needs %zu bytes of workspace and %zu of packed weights, the device's "
-                          "largest allocation is %llu",
-                          p->workspace_bytes, p->packed_bytes,
-                          (unsigned long long)engine->caps.max_alloc_bytes);
-        goto fail;
+        /* Another variant than the first choice may need more. */
+        b.sizes[s].workspace_bytes = p->layer->stages[s]->workspace_bytes;
+        b.sizes[s].packed_bytes = p->layer->stages[s]->packed_bytes;
+        p->packed_layout = (p->packed_layout ^ p->layer->stages[s]->packed_layout) * 0x100000001b3;
     }
+    if ((status = lay_out(&b, &engine->caps, error)))
+        goto fail;
+    memcpy(b.layer.stages, p->layer->stages, sizeof(b.layer.stages));
+    *p->layer = b.layer;
+    p->workspace_bytes = b.layer.memory.bytes;
+    p->packed_bytes = b.packed_bytes;
     *plan = p;
     return mha_succeed(error);
 fail:

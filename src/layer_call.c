@@ -7,6 +7,7 @@
 
 /* Of version 0.1: what every caller has. Never to change. */
 #define FIRST_ARGS_BYTES (offsetof(mha_layer_args, first_event) + sizeof(cl_event *))
+#define FIRST_WEIGHTS_BYTES (offsetof(mha_layer_weights, output_bias) + sizeof(mha_memory))
 
 /* A call as its checks find it. */
 struct layer_call {
@@ -14,6 +15,7 @@ struct layer_call {
     const struct layer *layer;
     const struct problem *attention;
     mha_layer_args args;
+    mha_layer_weights weights;
     mha_attention_args attention_args; /* completed with what lies in workspace */
     struct regions regions;
     int64_t workspace_offset, packed_offset; /* in bytes */
@@ -54,8 +56,22 @@ static mha_status check_sizes(const struct layer_call *c, mha_error *error) {
         return mha_fail(error, MHA_ERR_SHAPE, "seqlen_past is %lld, with MHA_RAGGED_KV it is 0",
                         (long long)past);
     if (past < 0 || past > a->seqlen_kv)
-        return mha_fail(error, MHA_ERR_SHAPE, "seqlen_past is %lld, not in 0 .. seqlen_kv %lld",
-                        (long long)past, (long long)a->seqlen_kv);
+        return mha_fail(
+            error, MHA_ERR_SHAPE,
+            "seqlen_past is %lld, not in 0 .. seqlen_kv %lld, which counts the past too",
+            (long long)past, (long long)a->seqlen_kv);
+    /* Top-left would put the first new query beside the first key of the past. */
+    if (past && c->attention->alignment == MHA_TOP_LEFT &&
+        (c->attention->flags & (MHA_CAUSAL | MHA_WINDOW | MHA_ALIBI)))
+        return mha_fail(
+            error, MHA_ERR_VALUE,
+            "seqlen_past is %lld but the plan's alignment is MHA_TOP_LEFT: with a past, "
+            "causal, window and ALiBi need MHA_BOTTOM_RIGHT or an explicit offset",
+            (long long)past);
+    if (a->total_kv > a->batch * a->seqlen_kv)
+        return mha_fail(error, MHA_ERR_LIMIT,
+                        "total_kv is %lld, more than batch %lld * seqlen_kv %lld",
+                        (long long)a->total_kv, (long long)a->batch, (long long)a->seqlen_kv);
     if (!has_flag(c, MHA_LAYER_FUSED_QKV))
         return MHA_SUCCESS;
     const struct extents q = get_extents(c, true, 1), k = get_extents(c, false, 1);
@@ -69,32 +85,33 @@ static mha_status check_sizes(const struct layer_call *c, mha_error *error) {
 
 /* Members that the layer sets itself, or whose flag is off. */
 static mha_status check_unused(const struct layer_call *c, mha_error *error) {
+    static const char own[] = "the layer sets it itself";
     const mha_attention_args *a = &c->attention_args;
     const mha_layer_args *l = &c->args;
-    const bool is_fused = has_flag(c, MHA_LAYER_FUSED_QKV),
-               is_packed = has_flag(c, MHA_LAYER_PACKED);
+    const bool is_fused = has_flag(c, MHA_LAYER_FUSED_QKV);
+    const bool is_packed = has_flag(c, MHA_LAYER_PACKED);
     const bool has_cache = has_flag(c, MHA_LAYER_KV_CACHE);
     const struct {
         const char *name;
-        const void *member;
-        size_t bytes;
-        bool is_used;
+        bool is_set, is_used;
+        const char *why;
     } members[] = {
-        {"attention.q", &a->q, sizeof(a->q), false},
-        {"attention.k", &a->k, sizeof(a->k), has_cache},
-        {"attention.v", &a->v, sizeof(a->v), has_cache},
-        {"attention.o", &a->o, sizeof(a->o), false},
-        {"attention.workspace", &a->workspace, sizeof(a->workspace), false},
-        {"attention.first_event", &a->first_event, sizeof(a->first_event), false},
-        {"key", &l->key, sizeof(l->key), !is_fused},
-        {"value", &l->value, sizeof(l->value), !is_fused},
-        {"packed", &l->packed, sizeof(l->packed), is_packed},
-        {"weights", &l->weights, sizeof(l->weights), !is_packed},
+        {"attention.q", mha_tensor_is_set(&a->q), false, own},
+        {"attention.k", mha_tensor_is_set(&a->k), has_cache, "MHA_LAYER_KV_CACHE is off"},
+        {"attention.v", mha_tensor_is_set(&a->v), has_cache, "MHA_LAYER_KV_CACHE is off"},
+        {"attention.o", mha_tensor_is_set(&a->o), false, own},
+        {"attention.workspace", mha_memory_is_set(&a->workspace), false, own},
+        {"attention.first_event", a->first_event != NULL, false, own},
+        {"key", mha_tensor_is_set(&l->key), !is_fused, "MHA_LAYER_FUSED_QKV projects query alone"},
+        {"value", mha_tensor_is_set(&l->value), !is_fused,
+         "MHA_LAYER_FUSED_QKV projects query alone"},
+        {"packed", mha_memory_is_set(&l->packed), is_packed, "MHA_LAYER_PACKED is off"},
+        {"weights", l->weights != NULL, !is_packed, "with MHA_LAYER_PACKED only packed is read"},
     };
     for (size_t i = 0; i < sizeof(members) / sizeof(*members); ++i)
-        if (!members[i].is_used && !mha_is_zero(members[i].member, members[i].bytes))
-            return mha_fail(error, MHA_ERR_FLAGS, "%s is set; in this plan's calls it must be zero",
-                            members[i].name);
+        if (!members[i].is_used && members[i].is_set)
+            return mha_fail(error, MHA_ERR_FLAGS, "%s is set, but %s", members[i].name,
+                            members[i].why);
     return MHA_SUCCESS;
 }
 
@@ -125,29 +142,42 @@ static mha_status add_weights(const struct layer *layer, const mha_layer_weights
                                   w.bias, regions, call, error);
 }
 
-static mha_status check_unused_weights(const struct layer *layer, const mha_layer_weights *w,
-                                       mha_error *error) {
+/* Copies the caller's struct, whatever its version; members that the layer does not read must not
+ * be set. */
+static mha_status read_weights(const struct layer *layer, const mha_layer_weights *weights,
+                               mha_layer_weights *w, mha_error *error) {
     const bool is_fused = layer->flags & MHA_LAYER_FUSED_QKV;
+    const bool has_output = layer->flags & MHA_LAYER_OUTPUT;
+    static const char fused[] = "MHA_LAYER_FUSED_QKV is off: the weights are q, k and v";
+    static const char separate[] = "with MHA_LAYER_FUSED_QKV the weight is qkv";
+    static const char output[] = "MHA_LAYER_OUTPUT is off";
+    mha_status status;
+    if (!weights)
+        return mha_fail(error, MHA_ERR_NULL, "weights is NULL");
+    if ((status = mha_read_struct(w, sizeof(*w), FIRST_WEIGHTS_BYTES, weights, "mha_layer_weights",
+                                  error)))
+        return status;
     const struct {
         const char *name;
         const mha_memory *memory;
         bool is_used;
+        const char *why;
     } members[] = {
-        {"weights.qkv", &w->qkv, is_fused},
-        {"weights.qkv_bias", &w->qkv_bias, is_fused},
-        {"weights.q", &w->q, !is_fused},
-        {"weights.k", &w->k, !is_fused},
-        {"weights.v", &w->v, !is_fused},
-        {"weights.q_bias", &w->q_bias, !is_fused},
-        {"weights.k_bias", &w->k_bias, !is_fused},
-        {"weights.v_bias", &w->v_bias, !is_fused},
-        {"weights.output", &w->output, layer->flags & MHA_LAYER_OUTPUT},
-        {"weights.output_bias", &w->output_bias, layer->flags & MHA_LAYER_OUTPUT},
+        {"qkv", &w->qkv, is_fused, fused},
+        {"qkv_bias", &w->qkv_bias, is_fused, fused},
+        {"q", &w->q, !is_fused, separate},
+        {"k", &w->k, !is_fused, separate},
+        {"v", &w->v, !is_fused, separate},
+        {"q_bias", &w->q_bias, !is_fused, separate},
+        {"k_bias", &w->k_bias, !is_fused, separate},
+        {"v_bias", &w->v_bias, !is_fused, separate},
+        {"output", &w->output, has_output, output},
+        {"output_bias", &w->output_bias, has_output, output},
     };
     for (size_t i = 0; i < sizeof(members) / sizeof(*members); ++i)
-        if (!members[i].is_used && !mha_is_zero(members[i].memory, sizeof(mha_memory)))
-            return mha_fail(error, MHA_ERR_FLAGS, "%s is set but the layer's flags 0x%llx lack it",
-                            members[i].name, (unsigned long long)layer->flags);
+        if (!members[i].is_used && mha_memory_is_set(members[i].memory))
+            return mha_fail(error, MHA_ERR_FLAGS, "weights.%s is set, but %s", members[i].name,
+                            members[i].why);
     return MHA_SUCCESS;
 }
 
@@ -208,7 +238,7 @@ static mha_status set_weights(struct layer_call *c, enum layer_stage stage, stru
     mha_linear_set_workspace(plan, c->args.workspace.buffer,
                              c->workspace_offset + (int64_t)c->layer->memory.scratch, call);
     if (!has_flag(c, MHA_LAYER_PACKED))
-        return add_weights(c->layer, &c->args.weights, (int)stage, &c->regions, call, error);
+        return add_weights(c->layer, &c->weights, (int)stage, &c->regions, call, error);
     mha_linear_set_packed(plan, c->args.packed.buffer,
                           (c->packed_offset + (int64_t)c->layer->packed[stage]) / element, call);
     return MHA_SUCCESS;
@@ -228,8 +258,10 @@ static mha_status add_projection(struct layer_call *c, enum layer_stage stage, m
     mha_status status;
     step->plan = plan;
     mha_linear_call_init(plan, batch, extents.tokens, &step->call);
-    if ((status = mha_add_tensor(names[stage], inputs[stage], &extents, c->attention->dtype, false,
-                                 &c->regions, &x, error)) ||
+    if (!step->call.sizes.rows)
+        return MHA_SUCCESS;
+    if ((status = mha_add_tensor(names[stage], inputs[stage], &extents, c->attention->dtype,
+                                 ACCESS_READ, &c->regions, &x, error)) ||
         (status = set_weights(c, stage, &step->call, error)))
         return status;
     mha_linear_set_x(&step->call, inputs[stage]->memory.buffer, &x);
@@ -240,7 +272,7 @@ static mha_status add_projection(struct layer_call *c, enum layer_stage stage, m
         mha_linear_set_y(&step->call, s - (int)stage, outputs[s]->memory.buffer, &y);
     }
     mha_linear_finish(&step->call);
-    c->step_count += step->call.sizes.rows > 0;
+    ++c->step_count;
     return MHA_SUCCESS;
 }
 
@@ -265,13 +297,15 @@ static mha_status add_output(struct layer_call *c, const struct mha_tensor_args 
     step->plan = c->layer->stages[LAYER_OUTPUT];
     mha_linear_call_init(step->plan, extents.is_ragged ? 1 : extents.batch, extents.tokens,
                          &step->call);
+    if (!step->call.sizes.rows)
+        return MHA_SUCCESS;
     const mha_status status = set_weights(c, LAYER_OUTPUT, &step->call, error);
     if (status)
         return status;
     mha_linear_set_x(&step->call, o->memory.buffer, &x);
     mha_linear_set_y(&step->call, 0, c->args.y.memory.buffer, y);
     mha_linear_finish(&step->call);
-    c->step_count += step->call.sizes.rows > 0;
+    ++c->step_count;
     return MHA_SUCCESS;
 }
 
@@ -284,19 +318,22 @@ static mha_status add_memory(struct layer_call *c, struct mha_tensor_args *y, mh
     const int64_t width =
         has_flag(c, MHA_LAYER_OUTPUT) ? c->layer->embed_out : (int64_t)p->q_heads * p->head_dim_v;
     const struct extents y_extents = get_extents(c, true, width);
+    const enum access y_access = has_flag(c, MHA_LAYER_OUTPUT)
+                                     ? mha_linear_y_access(c->layer->stages[LAYER_OUTPUT])
+                                     : ACCESS_WRITE;
     struct mha_tensor_args unused;
     mha_status status;
     if ((status = mha_add_workspace(&c->args.workspace, plan->workspace_bytes, alignment,
                                     &c->regions, &c->workspace_offset, error)) ||
-        (status =
-             mha_add_tensor("y", &c->args.y, &y_extents, p->dtype, true, &c->regions, y, error)))
+        (status = mha_add_tensor("y", &c->args.y, &y_extents, p->dtype, y_access, &c->regions, y,
+                                 error)))
         return status;
     c->workspace_offset *= (int64_t)alignment;
     if (has_flag(c, MHA_LAYER_PACKED)) {
         const size_t element = mha_dtype_bytes(c->layer->stages[LAYER_Q]->problem.weight_dtype);
         if ((status =
                  mha_add_region("packed", &c->args.packed, (int64_t)(plan->packed_bytes / element),
-                                element, false, &c->regions, &c->packed_offset, error)))
+                                element, ACCESS_READ, &c->regions, &c->packed_offset, error)))
             return status;
         c->packed_offset *= (int64_t)element;
     }
@@ -310,12 +347,12 @@ static mha_status add_memory(struct layer_call *c, struct mha_tensor_args *y, mh
         .head_dim = p->head_dim_qk,
         .is_ragged = is_ragged,
     };
-    if ((status = mha_add_tensor("attention.k", &a->k, &cache, p->dtype, true, &c->regions, &unused,
-                                 error)))
+    if ((status = mha_add_tensor("attention.k", &a->k, &cache, p->dtype, ACCESS_READ_WRITE,
+                                 &c->regions, &unused, error)))
         return status;
     cache.head_dim = p->head_dim_v;
-    return mha_add_tensor("attention.v", &a->v, &cache, p->dtype, true, &c->regions, &unused,
-                          error);
+    return mha_add_tensor("attention.v", &a->v, &cache, p->dtype, ACCESS_READ_WRITE, &c->regions,
+                          &unused, error);
 }
 
 static mha_status init_call(const struct mha_plan *plan, const mha_layer_args *args,
@@ -334,10 +371,13 @@ static mha_status init_call(const struct mha_plan *plan, const mha_layer_args *a
         return mha_fail(error, MHA_ERR_NULL, "args is NULL");
     if ((status = mha_read_struct(&c->args, sizeof(c->args), FIRST_ARGS_BYTES, args,
                                   "mha_layer_args", error)) ||
+        (!c->args.attention &&
+         (status = mha_fail(error, MHA_ERR_NULL, "args.attention is NULL"))) ||
         (status = mha_attention_read_args(&c->attention_args, c->args.attention, error)) ||
         (status = mha_attention_check_args(attention, &c->attention_args, error)) ||
         (status = check_unused(c, error)) || (status = check_sizes(c, error)) ||
-        (status = check_unused_weights(layer, &c->args.weights, error)))
+        (!has_flag(c, MHA_LAYER_PACKED) &&
+         (status = read_weights(layer, c->args.weights, &c->weights, error))))
         return status;
     if (!c->attention_args.batch || (!c->attention_args.seqlen_q && !new_keys(c)))
         return MHA_SUCCESS;
@@ -369,7 +409,7 @@ mha_status mha_enqueue_layer(mha_plan *plan, cl_command_queue queue, const mha_l
         (status = mha_request_check(&request, plan->engine, error)) ||
         (status = init_call(plan, args, &call, error)))
         return status;
-    return mha_dispatch(plan->engine, &request, call.steps, call.step_count, error);
+    return mha_dispatch(plan, &request, call.steps, call.step_count, error);
 }
 
 mha_status mha_enqueue_layer_pack(mha_plan *plan, cl_command_queue queue,
@@ -385,15 +425,16 @@ mha_status mha_enqueue_layer_pack(mha_plan *plan, cl_command_queue queue,
     if ((status = mha_plan_check(plan, OPERATION_LAYER, error)) ||
         (status = mha_request_check(&request, plan->engine, error)))
         return status;
-    if (!weights || !packed)
-        return mha_fail(error, MHA_ERR_NULL, "%s is NULL", weights ? "packed" : "weights");
+    if (!packed)
+        return mha_fail(error, MHA_ERR_NULL, "packed is NULL");
     const struct layer *layer = plan->layer;
     struct regions regions = {.engine = plan->engine};
     const size_t element = mha_dtype_bytes(layer->stages[LAYER_Q]->problem.weight_dtype);
     int64_t offset = 0;
-    if ((status = check_unused_weights(layer, weights, error)) ||
+    mha_layer_weights w;
+    if ((status = read_weights(layer, weights, &w, error)) ||
         (status = mha_add_region("packed", packed, (int64_t)(plan->packed_bytes / element), element,
-                                 true, &regions, &offset, error)))
+                                 ACCESS_WRITE, &regions, &offset, error)))
         return status;
     for (int s = 0; s < LAYER_STAGES; ++s) {
         if (!layer->stages[s] || s == LAYER_ATTENTION)
@@ -402,7 +443,7 @@ mha_status mha_enqueue_layer_pack(mha_plan *plan, cl_command_queue queue,
         step->plan = layer->stages[s];
         mha_linear_call_init(step->plan, 1, 1, &step->call);
         step->call.sizes.is_packing = true;
-        if ((status = add_weights(layer, weights, s, &regions, &step->call, error)))
+        if ((status = add_weights(layer, &w, s, &regions, &step->call, error)))
             return status;
         mha_linear_set_packed(step->plan, packed->buffer,
                               offset + (int64_t)(layer->packed[s] / element), &step->call);
@@ -410,5 +451,5 @@ mha_status mha_enqueue_layer_pack(mha_plan *plan, cl_command_queue queue,
     }
     if ((status = mha_check_aliases(&regions, error)))
         return status;
-    return mha_dispatch(plan->engine, &request, steps, count, error);
+    return mha_dispatch(plan, &request, steps, count, error);
 }

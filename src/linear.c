@@ -6,8 +6,6 @@
 /* Of version 0.1: what every caller has. Never to change. */
 #define FIRST_ARGS_BYTES (offsetof(mha_linear_args, first_event) + sizeof(cl_event *))
 
-_Static_assert(FLAG_LINEAR_BIAS == MHA_LINEAR_BIAS, "flags");
-
 void mha_linear_call_init(const struct mha_plan *plan, int64_t batch, int64_t tokens,
                           struct call *call) {
     *call = (struct call){.sizes = plan->problem};
@@ -25,13 +23,13 @@ mha_status mha_linear_add_weights(const struct mha_plan *plan, const char *weigh
     int64_t weight_offset = 0, bias_offset = 0;
     mha_status status;
     if ((status = mha_add_region(weight_name, weight, (int64_t)p->in_features * p->out_features,
-                                 bytes, false, regions, &weight_offset, error)))
+                                 bytes, ACCESS_READ, regions, &weight_offset, error)))
         return status;
     if (p->flags & MHA_LINEAR_BIAS) {
-        if ((status = mha_add_region(bias_name, bias, p->out_features, bytes, false, regions,
+        if ((status = mha_add_region(bias_name, bias, p->out_features, bytes, ACCESS_READ, regions,
                                      &bias_offset, error)))
             return status;
-    } else if (!mha_is_zero(bias, sizeof(*bias))) {
+    } else if (mha_memory_is_set(bias)) {
         return mha_fail(error, MHA_ERR_FLAGS, "%s is set but the plan has no bias", bias_name);
     }
     call->buffers[GEMM_WEIGHT] = weight->buffer;
@@ -97,13 +95,19 @@ void mha_linear_finish(struct call *call) {
     mha_call_fill_buffers(call);
 }
 
+enum access mha_linear_y_access(const struct mha_plan *plan) {
+    return plan->selection.variant->accumulates && plan->problem.flags & MHA_LINEAR_BIAS
+               ? ACCESS_READ_WRITE
+               : ACCESS_WRITE;
+}
+
 static mha_status add_matrix(const char *name, const mha_matrix *matrix, int64_t rows,
-                             int64_t columns, mha_dtype dtype, bool is_output,
+                             int64_t columns, mha_dtype dtype, enum access access,
                              struct regions *regions, struct mha_tensor_args *args,
                              mha_error *error) {
     const mha_tensor tensor = {.memory = matrix->memory, .stride_token = matrix->stride_row};
     const struct extents extents = {1, 1, rows, columns, false, "row"};
-    return mha_add_tensor(name, &tensor, &extents, dtype, is_output, regions, args, error);
+    return mha_add_tensor(name, &tensor, &extents, dtype, access, regions, args, error);
 }
 
 static mha_status check_rows(const struct problem *p, int64_t rows, mha_error *error) {
@@ -133,10 +137,10 @@ static mha_status init_call(const struct mha_plan *plan, const mha_linear_args *
     mha_linear_call_init(plan, 1, a.rows, call);
     if (!a.rows)
         return MHA_SUCCESS;
-    if ((status =
-             add_matrix("x", &a.x, a.rows, p->in_features, p->dtype, false, &regions, &x, error)) ||
-        (status =
-             add_matrix("y", &a.y, a.rows, p->out_features, p->dtype, true, &regions, &y, error)) ||
+    if ((status = add_matrix("x", &a.x, a.rows, p->in_features, p->dtype, ACCESS_READ, &regions, &x,
+                             error)) ||
+        (status = add_matrix("y", &a.y, a.rows, p->out_features, p->dtype,
+                             mha_linear_y_access(plan), &regions, &y, error)) ||
         (status = mha_add_workspace(&a.workspace, plan->workspace_bytes, weight_bytes, &regions,
                                     &offset, error)))
         return status;
@@ -146,7 +150,7 @@ static mha_status init_call(const struct mha_plan *plan, const mha_linear_args *
     if (!(p->flags & MHA_LINEAR_PACKED)) {
         status = mha_linear_add_weights(plan, "weight", &a.weight, "bias", &a.bias, &regions, call,
                                         error);
-    } else if (!mha_is_zero(&a.bias, sizeof(a.bias))) {
+    } else if (mha_memory_is_set(&a.bias)) {
         status = mha_fail(error, MHA_ERR_FLAGS, "bias is set but the plan's weights are packed");
     } else if (!(status = mha_add_region("weight", &a.weight,
                                          (int64_t)(plan->packed_bytes / weight_bytes), weight_bytes,
@@ -175,7 +179,7 @@ mha_status mha_enqueue_linear(mha_plan *plan, cl_command_queue queue, const mha_
         (status = mha_request_check(&request, plan->engine, error)) ||
         (status = init_call(plan, args, &step.call, error)))
         return status;
-    return mha_dispatch(plan->engine, &request, &step, step.call.sizes.rows > 0, error);
+    return mha_dispatch(plan, &request, &step, step.call.sizes.rows > 0, error);
 }
 
 static mha_status init_pack(const struct mha_plan *plan, const mha_memory *weight,
@@ -193,7 +197,7 @@ static mha_status init_pack(const struct mha_plan *plan, const mha_memory *weigh
     if ((status = mha_linear_add_weights(plan, "weight", weight, "bias", bias ? bias : &none,
                                          &regions, call, error)) ||
         (status = mha_add_region("packed", packed, (int64_t)(plan->packed_bytes / bytes), bytes,
-                                 true, &regions, &offset, error)))
+                                 ACCESS_WRITE, &regions, &offset, error)))
         return status;
     mha_linear_set_packed(plan, packed->buffer, offset, call);
     mha_linear_finish(call);
@@ -212,5 +216,5 @@ mha_status mha_enqueue_linear_pack(mha_plan *plan, cl_command_queue queue, const
         (status = mha_request_check(&request, plan->engine, error)) ||
         (status = init_pack(plan, weight, bias, packed, &step.call, error)))
         return status;
-    return mha_dispatch(plan->engine, &request, &step, 1, error);
+    return mha_dispatch(plan, &request, &step, 1, error);
 }

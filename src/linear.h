@@ -19,6 +19,9 @@ mha_status mha_linear_add_weights(const struct mha_plan *plan, const char *weigh
 void mha_linear_set_packed(const struct mha_plan *plan, cl_mem buffer, int64_t offset,
                            struct call *call);
 
+/* What the plan's kernels do with y. */
+enum access mha_linear_y_access(const struct mha_plan *plan);
+
 /* Where the plan's workspace lies. */
 void mha_linear_set_workspace(const struct mha_plan *plan, cl_mem buffer, int64_t offset_bytes,
                               struct call *call);

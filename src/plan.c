@@ -112,10 +112,9 @@ static void set_sizes(struct mha_plan *plan) {
     const struct variant *variant = plan->selection.variant;
     const struct tuning *tuning = &plan->selection.tuning;
     plan->workspace_bytes = variant->workspace_bytes(&plan->problem, &plan->engine->caps, tuning);
-    if (variant->packed_elements) {
-        plan->packed_elements = variant->packed_elements(&plan->problem, tuning);
-        plan->packed_bytes = mha_packed_bytes(&plan->problem, plan->packed_elements);
-    }
+    plan->packed_elements = mha_packed_elements(&plan->problem, variant, tuning);
+    plan->packed_bytes = mha_packed_bytes(&plan->problem, variant, tuning);
+    plan->packed_layout = mha_packed_layout(&plan->problem, variant, tuning);
 }
 
 mha_status mha_plan_make(mha_engine *engine, const struct problem *problem, mha_plan **plan,
@@ -262,6 +261,7 @@ mha_status mha_plan_get_info(const mha_plan *plan, mha_plan_info *info, mha_erro
         .struct_size = sizeof(full),
         .workspace_bytes = plan->workspace_bytes,
         .packed_bytes = plan->packed_bytes,
+        .packed_layout = plan->packed_layout,
     };
     count_work(plan, &full);
     /* Of a layer, the attention is what a user asks about first. */

@@ -9,9 +9,10 @@ struct mha_plan {
     struct problem problem;
     struct selection selection;
     size_t workspace_bytes;
-    size_t packed_elements, packed_bytes; /* of a linear projection's weights */
-    struct layer *layer;                  /* NULL but for a layer, which has no kernels itself */
-    pthread_mutex_t lock;                 /* kernel arguments are state of the kernel objects */
+    size_t packed_elements, packed_bytes; /* of weights; see variants.h */
+    uint64_t packed_layout;
+    struct layer *layer;  /* NULL but for a layer, which has no kernels itself */
+    pthread_mutex_t lock; /* kernel arguments are state of the kernel objects */
     cl_kernel kernels[MHA_MAX_KERNELS];
 };
 

@@ -3,7 +3,7 @@
 #include "regions.h"
 
 mha_status mha_add_region(const char *name, const mha_memory *memory, int64_t elements,
-                          size_t element_bytes, bool is_output, struct regions *regions,
+                          size_t element_bytes, enum access access, struct regions *regions,
                           int64_t *offset, mha_error *error) {
     if (memory->kind != MHA_BUFFER)
         return mha_fail(error, MHA_ERR_UNSUPPORTED, "%s.kind is %d; only MHA_BUFFER is known", name,
@@ -40,9 +40,11 @@ mha_status mha_add_region(const char *name, const mha_memory *memory, int64_t el
     if (type != CL_MEM_OBJECT_BUFFER)
         return mha_fail(error, MHA_ERR_CONTEXT, "%s.buffer is an image or pipe (type 0x%x)", name,
                         (unsigned)type);
-    if (flags & (is_output ? CL_MEM_READ_ONLY : CL_MEM_WRITE_ONLY))
+    const cl_mem_flags refused = (access & ACCESS_READ ? CL_MEM_WRITE_ONLY : 0) |
+                                 (access & ACCESS_WRITE ? CL_MEM_READ_ONLY : 0);
+    if (flags & refused)
         return mha_fail(error, MHA_ERR_CONTEXT, "%s.buffer is %s for the device", name,
-                        is_output ? "CL_MEM_READ_ONLY" : "CL_MEM_WRITE_ONLY");
+                        flags & CL_MEM_READ_ONLY ? "CL_MEM_READ_ONLY" : "CL_MEM_WRITE_ONLY");
     int64_t bytes;
     if (!mha_add_product(&bytes, 0, elements, (int64_t)element_bytes) ||
         memory->offset_bytes > size || (uint64_t)bytes > size - memory->offset_bytes)
@@ -56,7 +58,7 @@ mha_status mha_add_region(const char *name, const mha_memory *memory, int64_t el
         .root = parent ? parent : memory->buffer,
         .begin = origin + memory->offset_bytes,
         .end = origin + memory->offset_bytes + (uint64_t)bytes,
-        .is_output = is_output,
+        .access = access,
     };
     return MHA_SUCCESS;
 }
@@ -67,7 +69,7 @@ mha_status mha_add_workspace(const mha_memory *memory, size_t bytes, size_t elem
     if (!bytes)
         return MHA_SUCCESS;
     mha_status status = mha_add_region("workspace", memory, (int64_t)(bytes / element_bytes),
-                                       element_bytes, true, regions, offset, &found);
+                                       element_bytes, ACCESS_READ_WRITE, regions, offset, &found);
     if (status == MHA_ERR_NULL || status == MHA_ERR_BUFFER_SIZE)
         status = found.status = MHA_ERR_WORKSPACE;
     if (status && error)
@@ -122,7 +124,7 @@ static mha_status check_output_strides(const char *name, const struct axis *axes
 }
 
 mha_status mha_add_tensor(const char *name, const mha_tensor *tensor, const struct extents *e,
-                          mha_dtype dtype, bool is_output, struct regions *regions,
+                          mha_dtype dtype, enum access access, struct regions *regions,
                           struct mha_tensor_args *args, mha_error *error) {
     const struct axis axes[] = {
         {e->is_ragged ? 1 : e->batch, tensor->stride_batch, "batch"},
@@ -133,11 +135,15 @@ mha_status mha_add_tensor(const char *name, const mha_tensor *tensor, const stru
     int64_t extent, offset = 0;
     mha_status status;
     if (e->is_ragged && tensor->stride_batch)
-        return mha_fail(error, MHA_ERR_STRIDE, "%s is ragged but its stride_batch is %lld, not 0",
-                        name, (long long)tensor->stride_batch);
+        return mha_fail(error, MHA_ERR_STRIDE,
+                        "%s is ragged, [token][..], but its stride_batch is %lld, not 0", name,
+                        (long long)tensor->stride_batch);
+    if (!tensor->memory.buffer && axes[0].count && axes[1].count && axes[2].count)
+        return mha_fail(error, MHA_ERR_NULL, "%s has no buffer", name);
     if ((status = mha_get_extent(name, axes, 3, e->head_dim, &extent, error)) ||
-        (is_output && extent && (status = check_output_strides(name, axes, e->head_dim, error))) ||
-        (status = mha_add_region(name, &tensor->memory, extent, mha_dtype_bytes(dtype), is_output,
+        ((access & ACCESS_WRITE) && extent &&
+         (status = check_output_strides(name, axes, e->head_dim, error))) ||
+        (status = mha_add_region(name, &tensor->memory, extent, mha_dtype_bytes(dtype), access,
                                  regions, &offset, error)))
         return status;
     if (regions->count > count) {
@@ -187,8 +193,8 @@ mha_status mha_check_aliases(const struct regions *regions, mha_error *error) {
     for (int i = 0; i < regions->count; ++i)
         for (int j = 0; j < regions->count; ++j) {
             const struct region *out = &regions->list[i], *other = &regions->list[j];
-            if (i == j || !out->is_output || out->root != other->root || out->begin >= other->end ||
-                other->begin >= out->end || are_interleaved(out, other))
+            if (i == j || !(out->access & ACCESS_WRITE) || out->root != other->root ||
+                out->begin >= other->end || other->begin >= out->end || are_interleaved(out, other))
                 continue;
             return mha_fail(
                 error, MHA_ERR_ALIAS, "%s (bytes %llu to %llu) overlaps %s (bytes %llu to %llu)",
@@ -198,10 +204,15 @@ mha_status mha_check_aliases(const struct regions *regions, mha_error *error) {
     return MHA_SUCCESS;
 }
 
-bool mha_is_zero(const void *memory, size_t bytes) {
-    const char *p = memory;
-    for (size_t i = 0; i < bytes; ++i)
-        if (p[i])
-            return false;
-    return true;
+bool mha_memory_is_set(const mha_memory *m) {
+    return m->kind || m->pointer || m->offset_bytes;
+}
+
+bool mha_tensor_is_set(const mha_tensor *t) {
+    return mha_memory_is_set(&t->memory) || t->stride_batch || t->stride_head || t->stride_token;
+}
+
+bool mha_score_tensor_is_set(const mha_score_tensor *t) {
+    return mha_memory_is_set(&t->memory) || t->stride_batch || t->stride_head || t->stride_query ||
+           t->stride_key;
 }

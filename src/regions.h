@@ -12,12 +12,14 @@ struct axis {
     const char *name;
 };
 
+enum access { ACCESS_READ = 1, ACCESS_WRITE = 2, ACCESS_READ_WRITE = 3 };
+
 /* A part of a buffer that the call reads or writes, in bytes of the root buffer. */
 struct region {
     const char *name;
     cl_mem root;
     uint64_t begin, end; /* empty where equal */
-    bool is_output;
+    enum access access;
     struct axis axes[3]; /* of q, k, v and o, in bytes; the others are contiguous: row_bytes 0 */
     int64_t row_bytes;
 };
@@ -38,7 +40,7 @@ struct extents {
 
 /* Resolves a reference of `elements` elements: context, alignment, size; *offset in elements. */
 mha_status mha_add_region(const char *name, const mha_memory *memory, int64_t elements,
-                          size_t element_bytes, bool is_output, struct regions *regions,
+                          size_t element_bytes, enum access access, struct regions *regions,
                           int64_t *offset, mha_error *error);
 
 /* The same for the workspace, of `bytes` bytes; nothing where that is 0. */
@@ -47,7 +49,7 @@ mha_status mha_add_workspace(const mha_memory *memory, size_t bytes, size_t elem
 
 /* The same for a tensor with strides; rows of an output must not touch. */
 mha_status mha_add_tensor(const char *name, const mha_tensor *tensor, const struct extents *extents,
-                          mha_dtype dtype, bool is_output, struct regions *regions,
+                          mha_dtype dtype, enum access access, struct regions *regions,
                           struct mha_tensor_args *args, mha_error *error);
 
 /* Elements from the first to the last, `dim` of them in each row; 0 where an axis is empty. */
@@ -57,6 +59,9 @@ mha_status mha_get_extent(const char *tensor, const struct axis *axes, int axis_
 /* Outputs may overlap neither one another nor an input. */
 mha_status mha_check_aliases(const struct regions *regions, mha_error *error);
 
-bool mha_is_zero(const void *memory, size_t bytes);
+/* Whether any member of it is set; padding may hold anything. */
+bool mha_memory_is_set(const mha_memory *memory);
+bool mha_tensor_is_set(const mha_tensor *tensor);
+bool mha_score_tensor_is_set(const mha_score_tensor *tensor);
 
 #endif

@@ -20,6 +20,13 @@ static bool try_variant(const struct variant *variant, const struct problem *pro
                  loops, caps->max_loops);
         return false;
     }
+    const size_t packed = mha_packed_bytes(problem, variant, &selection->tuning);
+    if (packed > caps->max_alloc_bytes) {
+        snprintf(why, why_bytes,
+                 "needs %zu bytes of packed weights, the device's largest allocation is %llu",
+                 packed, (unsigned long long)caps->max_alloc_bytes);
+        return false;
+    }
     const size_t workspace = variant->workspace_bytes(problem, caps, &selection->tuning);
     if (workspace > problem->workspace_limit_bytes || workspace > caps->max_alloc_bytes) {
         const bool is_limit = workspace > problem->workspace_limit_bytes;
@@ -89,7 +96,8 @@ mha_status mha_select(const struct problem *problem, const struct device_caps *c
         const struct variant *variant =
             order[i].name ? mha_variant_find(problem->operation, order[i].name) : NULL;
         if (i == 0 && order[0].name && !variant)
-            return mha_fail(error, MHA_ERR_VARIANT, "no variant is called \"%s\"",
+            return mha_fail(error, MHA_ERR_VARIANT, "no variant of %s is called \"%s\"",
+                            problem->operation == OPERATION_LINEAR ? "projections" : "attention",
                             problem->variant);
         if (!variant)
             continue;

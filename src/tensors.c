@@ -10,10 +10,18 @@ static int64_t product(int64_t a, int64_t b, int64_t c) {
     return result;
 }
 
+mha_memory mha_buffer(cl_mem buffer, size_t offset_bytes) {
+    return (mha_memory){.kind = MHA_BUFFER, .buffer = buffer, .offset_bytes = offset_bytes};
+}
+
+mha_tensor mha_tensor_rows(cl_mem buffer, size_t offset_bytes, int64_t width) {
+    return (mha_tensor){.memory = mha_buffer(buffer, offset_bytes), .stride_token = width};
+}
+
 mha_tensor mha_tensor_bhnd(cl_mem buffer, size_t offset_bytes, int64_t heads, int64_t tokens,
                            int64_t head_dim) {
     return (mha_tensor){
-        .memory = {.kind = MHA_BUFFER, .buffer = buffer, .offset_bytes = offset_bytes},
+        .memory = mha_buffer(buffer, offset_bytes),
         .stride_batch = product(heads, tokens, head_dim),
         .stride_head = product(tokens, head_dim, 1),
         .stride_token = head_dim,
@@ -23,7 +31,7 @@ mha_tensor mha_tensor_bhnd(cl_mem buffer, size_t offset_bytes, int64_t heads, in
 mha_tensor mha_tensor_bnhd(cl_mem buffer, size_t offset_bytes, int64_t heads, int64_t tokens,
                            int64_t head_dim) {
     return (mha_tensor){
-        .memory = {.kind = MHA_BUFFER, .buffer = buffer, .offset_bytes = offset_bytes},
+        .memory = mha_buffer(buffer, offset_bytes),
         .stride_batch = product(tokens, heads, head_dim),
         .stride_head = head_dim,
         .stride_token = product(heads, head_dim, 1),
@@ -35,9 +43,7 @@ mha_tensor mha_tensor_qkv(cl_mem buffer, size_t offset_bytes, mha_dtype dtype, i
     const size_t element_bytes = (unsigned)dtype <= MHA_F64 ? mha_dtype_bytes(dtype) : 0;
     const size_t part_bytes = (size_t)heads * (size_t)head_dim * element_bytes;
     return (mha_tensor){
-        .memory = {.kind = MHA_BUFFER,
-                   .buffer = buffer,
-                   .offset_bytes = offset_bytes + (size_t)part * part_bytes},
+        .memory = mha_buffer(buffer, offset_bytes + (size_t)part * part_bytes),
         .stride_batch = product(product(3, heads, head_dim), tokens, 1),
         .stride_head = head_dim,
         .stride_token = product(3, heads, head_dim),

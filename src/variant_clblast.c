@@ -31,11 +31,6 @@ static size_t workspace_bytes(const struct problem *p, const struct device_caps 
     return mha_clblast_workspace(p, caps);
 }
 
-static size_t packed_elements(const struct problem *p, const struct tuning *t) {
-    (void)t;
-    return mha_size_product((size_t)p->out_features, (size_t)p->in_features, 1, 1);
-}
-
 /* Columns from *column on that are one matrix in y: a head, a segment, or several segments. */
 static int group_columns(const struct mha_gemm_args *a, int column, int *segment) {
     int s = 0;
@@ -115,7 +110,8 @@ const struct variant mha_variant_clblast = {
     .legal = legal,
     .workspace_bytes = workspace_bytes,
     .launch = launch,
-    .packed_elements = packed_elements,
+    .panel_columns = mha_unpacked_columns,
     .loops = loops,
+    .accumulates = true,
     .efficiency = 0.1,
 };

@@ -15,14 +15,8 @@ static int clamp(int x, int low, int high) {
     return x < low ? low : x > high ? high : x;
 }
 
-/* Columns of a packed panel; 1 where W is taken as it is. */
 static int panel_columns(const struct tuning *t) {
-    return t->value[MICRO_M] ? t->value[VEC] * t->value[LANE_VECTORS] : 1;
-}
-
-static size_t packed_elements(const struct problem *p, const struct tuning *t) {
-    return mha_size_product((size_t)blocks_of(p->out_features, panel_columns(t)),
-                            (size_t)panel_columns(t), (size_t)p->in_features, 1);
+    return t->value[VEC] * t->value[LANE_VECTORS];
 }
 
 /* Weights that the caller has not packed are packed by each call, into workspace. */
@@ -31,7 +25,13 @@ static size_t panel_workspace(const struct problem *p, const struct device_caps 
     (void)caps;
     if (p->flags & MHA_LINEAR_PACKED)
         return 0;
-    return mha_packed_bytes(p, packed_elements(p, t));
+    return mha_packed_bytes(p, &mha_variant_gemm_panel, t);
+}
+
+/* W is taken as it is. */
+int mha_unpacked_columns(const struct tuning *t) {
+    (void)t;
+    return 1;
 }
 
 static size_t no_workspace(const struct problem *p, const struct device_caps *caps,
@@ -111,7 +111,7 @@ const struct variant mha_variant_gemm_reference = {
     .legal = always_legal,
     .workspace_bytes = no_workspace,
     .launch = reference_launch,
-    .packed_elements = packed_elements,
+    .panel_columns = mha_unpacked_columns,
     .loops = reference_loops,
     .efficiency = 0.01,
 };
@@ -222,7 +222,7 @@ const struct variant mha_variant_gemm_panel = {
     .local_bytes = panel_local,
     .workspace_bytes = panel_workspace,
     .launch = panel_launch,
-    .packed_elements = packed_elements,
+    .panel_columns = panel_columns,
     .loops = panel_loops,
     .efficiency = 0.2,
 };
@@ -328,7 +328,7 @@ const struct variant mha_variant_gemm_tile = {
     .local_bytes = tile_local,
     .workspace_bytes = no_workspace,
     .launch = tile_launch,
-    .packed_elements = packed_elements,
+    .panel_columns = mha_unpacked_columns,
     .loops = tile_loops,
     .efficiency = 0.1,
 };

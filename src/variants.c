@@ -43,13 +43,39 @@ size_t mha_size_product(size_t a, size_t b, size_t c, size_t d) {
     return a;
 }
 
-size_t mha_packed_bytes(const struct problem *p, size_t packed_elements) {
-    /* The bias is padded as the weights' rows are. */
-    const size_t rows = packed_elements / (size_t)p->in_features;
+static size_t packed_rows(const struct problem *p, const struct variant *variant,
+                          const struct tuning *tuning) {
+    const size_t panel = (size_t)variant->panel_columns(tuning);
+    return ((size_t)p->out_features + panel - 1) / panel * panel;
+}
+
+size_t mha_packed_elements(const struct problem *p, const struct variant *variant,
+                           const struct tuning *tuning) {
+    if (!variant->panel_columns)
+        return 0;
+    return mha_size_product(packed_rows(p, variant, tuning), (size_t)p->in_features, 1, 1);
+}
+
+size_t mha_packed_bytes(const struct problem *p, const struct variant *variant,
+                        const struct tuning *tuning) {
+    if (!variant->panel_columns)
+        return 0;
     const size_t depth = (size_t)p->in_features + (p->flags & MHA_LINEAR_BIAS ? 1 : 0);
-    if (packed_elements == SIZE_MAX)
-        return SIZE_MAX;
-    return mha_size_product(rows, depth, mha_dtype_bytes(p->weight_dtype), 1);
+    return mha_size_product(packed_rows(p, variant, tuning), depth,
+                            mha_dtype_bytes(p->weight_dtype), 1);
+}
+
+/* Fowler-Noll-Vo (FNV-1a) over what decides where an element lies. */
+uint64_t mha_packed_layout(const struct problem *p, const struct variant *variant,
+                           const struct tuning *tuning) {
+    if (!variant->panel_columns)
+        return 0;
+    const int32_t values[] = {p->in_features, p->out_features, (int32_t)p->weight_dtype,
+                              (p->flags & MHA_LINEAR_BIAS) != 0, variant->panel_columns(tuning)};
+    uint64_t hash = 0xcbf29ce484222325;
+    for (size_t i = 0; i < sizeof(values) / sizeof(*values); ++i)
+        hash = (hash ^ (uint32_t)values[i]) * 0x100000001b3;
+    return hash;
 }
 
 const struct variant *mha_variant_find(enum operation operation, const char *name) {

@@ -95,10 +95,11 @@ struct variant {
     bool (*launch)(const struct problem *plan, const struct problem *call,
                    const struct device_caps *, const struct tuning *, int64_t index,
                    struct launch *, union kernel_args *args);
-    /* Elements of the packed weights before the packed bias; linear projections only. */
-    size_t (*packed_elements)(const struct problem *, const struct tuning *);
+    /* Rows of W that lie interleaved in packed weights; 1: W as it is. NULL: not a projection. */
+    int (*panel_columns)(const struct tuning *);
     /* An upper bound of the iterations of all loops of one work-item, at the problem's maxima. */
     double (*loops)(const struct problem *, const struct tuning *);
+    bool accumulates;  /* a linear projection with bias reads y */
     double efficiency; /* fraction of the device's estimated rate, for predicting times */
 };
 
@@ -112,11 +113,22 @@ const struct variant *mha_variant_find(enum operation operation, const char *nam
 void mha_tuning_print(const struct variant *variant, const struct tuning *tuning, char *text,
                       size_t bytes);
 
+/* variant.panel_columns where there are no panels. */
+int mha_unpacked_columns(const struct tuning *tuning);
+
 /* variant.defines of linear projections. */
 const char *mha_gemm_defines(const struct problem *problem, char *text, size_t bytes);
 
-/* Of packed weights, bias included; SIZE_MAX where it can't be counted. */
-size_t mha_packed_bytes(const struct problem *problem, size_t packed_elements);
+/* Packed weights of a linear projection, [panels][in_features][panel_columns], then the bias,
+ * padded as the rows of W are. Elements are those before the bias; all are SIZE_MAX where they
+ * can't be counted, and bytes are 0 for an attention. The layout tells whether two problems' packed
+ * weights are interchangeable. */
+size_t mha_packed_elements(const struct problem *problem, const struct variant *variant,
+                           const struct tuning *tuning);
+size_t mha_packed_bytes(const struct problem *problem, const struct variant *variant,
+                        const struct tuning *tuning);
+uint64_t mha_packed_layout(const struct problem *problem, const struct variant *variant,
+                           const struct tuning *tuning);
 
 /* SIZE_MAX where the product leaves size_t. */
 size_t mha_size_product(size_t a, size_t b, size_t c, size_t d);

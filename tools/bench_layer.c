@@ -38,10 +38,6 @@ struct buffers {
     cl_mem x, qkv_weight, qkv_bias, output_weight, output_bias, qkv, o, y;
 };
 
-static mha_memory memory(cl_mem buffer) {
-    return (mha_memory){.kind = MHA_BUFFER, .buffer = buffer};
-}
-
 static mha_attention_desc attention_desc(const struct shape *s) {
     mha_attention_desc desc = MHA_ATTENTION_DESC_INIT;
     desc.q_heads = desc.kv_heads = s->heads;
@@ -81,15 +77,16 @@ static mha_status make_plan(const struct bench *b, const struct shape *s, enum p
 static void pack(const struct bench *b, const struct buffers *m, enum part part,
                  struct candidate *c) {
     mha_error error;
-    const mha_memory packed = memory(c->packed);
-    const mha_memory weight = memory(part == QKV ? m->qkv_weight : m->output_weight);
-    const mha_memory bias = memory(part == QKV ? m->qkv_bias : m->output_bias);
+    const mha_memory packed = mha_buffer(c->packed, 0);
+    const mha_memory weight = mha_buffer(part == QKV ? m->qkv_weight : m->output_weight, 0);
+    const mha_memory bias = mha_buffer(part == QKV ? m->qkv_bias : m->output_bias, 0);
     if (part == LAYER) {
         const mha_layer_weights weights = {
-            .qkv = memory(m->qkv_weight),
-            .qkv_bias = memory(m->qkv_bias),
-            .output = memory(m->output_weight),
-            .output_bias = memory(m->output_bias),
+            .struct_size = sizeof(weights),
+            .qkv = mha_buffer(m->qkv_weight, 0),
+            .qkv_bias = mha_buffer(m->qkv_bias, 0),
+            .output = mha_buffer(m->output_weight, 0),
+            .output_bias = mha_buffer(m->output_bias, 0),
         };
         bench_check(
             mha_enqueue_layer_pack(c->plan, b->queue, &weights, &packed, 0, NULL, NULL, &error),
@@ -110,8 +107,8 @@ static void run_layer(const struct bench *b, const struct shape *s, const struct
     args.attention = &attention;
     args.query = mha_tensor_bnhd(m->x, 0, 1, s->tokens, s->embed);
     args.y = mha_tensor_bnhd(m->y, 0, 1, s->tokens, s->embed);
-    args.packed = memory(c->packed);
-    args.workspace = memory(c->workspace);
+    args.packed = mha_buffer(c->packed, 0);
+    args.workspace = mha_buffer(c->workspace, 0);
     mha_error error;
     bench_check(mha_enqueue_layer(c->plan, b->queue, &args, 0, NULL, NULL, &error), &error);
 }
@@ -126,7 +123,7 @@ static void run_attention(const struct bench *b, const struct shape *s, const st
     args.k = mha_tensor_qkv(m->qkv, 0, MHA_F32, 1, s->heads, s->tokens, head_dim);
     args.v = mha_tensor_qkv(m->qkv, 0, MHA_F32, 2, s->heads, s->tokens, head_dim);
     args.o = mha_tensor_bnhd(m->o, 0, s->heads, s->tokens, head_dim);
-    args.workspace = memory(c->workspace);
+    args.workspace = mha_buffer(c->workspace, 0);
     mha_error error;
     bench_check(mha_enqueue_attention(c->plan, b->queue, &args, 0, NULL, NULL, &error), &error);
 }
@@ -135,11 +132,11 @@ static void run_linear(const struct bench *b, const struct shape *s, const struc
                        enum part part, const struct candidate *c) {
     mha_linear_args args = MHA_LINEAR_ARGS_INIT;
     args.rows = s->batch * s->tokens;
-    args.x = (mha_matrix){memory(part == QKV ? m->x : m->o), s->embed};
-    args.y =
-        (mha_matrix){memory(part == QKV ? m->qkv : m->y), part == QKV ? 3 * s->embed : s->embed};
-    args.weight = memory(c->packed);
-    args.workspace = memory(c->workspace);
+    args.x = (mha_matrix){mha_buffer(part == QKV ? m->x : m->o, 0), s->embed};
+    args.y = (mha_matrix){mha_buffer(part == QKV ? m->qkv : m->y, 0),
+                          part == QKV ? 3 * s->embed : s->embed};
+    args.weight = mha_buffer(c->packed, 0);
+    args.workspace = mha_buffer(c->workspace, 0);
     mha_error error;
     bench_check(mha_enqueue_linear(c->plan, b->queue, &args, 0, NULL, NULL, &error), &error);
 }
