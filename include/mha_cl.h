@@ -518,8 +518,8 @@ typedef struct mha_layer_args {
                             ALiBi need MHA_BOTTOM_RIGHT or an explicit alignment */
     /* [batch][token][embed], as mha_tensor_bnhd() with one head gives, ragged mha_tensor_rows().
      * query and y have seqlen_q tokens, key and value seqlen_kv - seqlen_past; ragged: total_q and
-     * total_kv, stride_batch 0. key and value must be zero with MHA_LAYER_FUSED_QKV, which needs as
-     * many queries as new keys. */
+     * total_kv, stride_batch 0; rows of y beyond the last sequence are then undefined. key and
+     * value must be zero with MHA_LAYER_FUSED_QKV, which needs as many queries as new keys. */
     mha_tensor query, key, value;
     mha_tensor y; /* width embed_out, or q_heads * head_dim_v without MHA_LAYER_OUTPUT */
     const mha_layer_weights *weights; /* NULL with MHA_LAYER_PACKED */

@@ -7,10 +7,6 @@
 
 const bool mha_clblast_is_built = true;
 
-/* Its indirect kernels take operands padded to multiples of their tiles, in the temporary buffer;
- * its tuner tries no tile that is larger. */
-#define LARGEST_TILE 128
-
 static size_t round_up(size_t x, size_t step) {
     return (x + step - 1) / step * step;
 }
@@ -20,9 +16,9 @@ static size_t base_align(const struct device_caps *caps) {
 }
 
 size_t mha_clblast_workspace(const struct problem *p, const struct device_caps *caps) {
-    const size_t rows = round_up((size_t)p->rows, LARGEST_TILE);
-    const size_t columns = round_up((size_t)p->out_features, LARGEST_TILE);
-    const size_t depth = round_up((size_t)p->in_features, LARGEST_TILE);
+    const size_t rows = round_up((size_t)mha_clblast_rows(p, caps), MHA_CLBLAST_TILE);
+    const size_t columns = round_up((size_t)p->out_features, MHA_CLBLAST_TILE);
+    const size_t depth = round_up((size_t)p->in_features, MHA_CLBLAST_TILE);
     const size_t element = mha_dtype_bytes(p->dtype);
     const size_t parts[] = {
         mha_size_product(rows, depth, element, 1), mha_size_product(columns, depth, element, 1),
@@ -91,44 +87,45 @@ cl_int mha_clblast_enqueue(const struct device_caps *caps, cl_command_queue queu
     return code;
 }
 
-/* One small product runs its direct kernel and one as large as the plan's the indirect ones, unless
- * even that is small. */
+static cl_int make_zeroed(const struct mha_plan *plan, cl_command_queue queue, size_t bytes,
+                          cl_mem *buffer) {
+    const cl_uint zero = 0;
+    cl_int code;
+    *buffer = clCreateBuffer(plan->engine->context, CL_MEM_READ_WRITE, bytes, NULL, &code);
+    return code ? code
+                : clEnqueueFillBuffer(queue, *buffer, &zero, sizeof(zero), 0, bytes, 0, NULL, NULL);
+}
+
+/* A product of one element runs the direct kernel, one as large as the calls' the indirect ones,
+ * unless even that is small. */
 cl_int mha_clblast_warm_up(const struct mha_plan *plan, cl_command_queue queue) {
     const struct problem *p = &plan->problem;
+    const int rows = mha_clblast_rows(p, &plan->engine->caps);
     const size_t element = mha_dtype_bytes(p->dtype);
-    const size_t rows = p->rows > 0 ? (size_t)p->rows : 1;
     const size_t columns = (size_t)p->out_features, depth = (size_t)p->in_features;
-    const size_t a_bytes = rows * depth * element, b_bytes = columns * depth * element;
-    const size_t c_bytes = rows * columns * element;
-    cl_mem buffer = NULL;
-    cl_int code;
-    buffer = clCreateBuffer(plan->engine->context, CL_MEM_READ_WRITE,
-                            a_bytes + b_bytes + c_bytes + plan->workspace_bytes, NULL, &code);
     struct clblast_product product = {
         .dtype = p->dtype,
-        .rows = rows,
+        .rows = (size_t)rows,
         .columns = columns,
         .depth = depth,
-        .a = buffer,
-        .b = buffer,
-        .c = buffer,
-        .workspace = buffer,
         .a_stride = depth,
-        .b_offset = a_bytes / element,
         .b_stride = depth,
-        .c_offset = (a_bytes + b_bytes) / element,
         .c_stride = columns,
-        .workspace_offset_bytes = a_bytes + b_bytes + c_bytes,
         .workspace_bytes = plan->workspace_bytes,
     };
-    if (!code)
+    cl_int code;
+    if (!(code = make_zeroed(plan, queue, (size_t)rows * depth * element, &product.a)) &&
+        !(code = make_zeroed(plan, queue, columns * depth * element, &product.b)) &&
+        !(code = make_zeroed(plan, queue, (size_t)rows * columns * element, &product.c)) &&
+        !(code = make_zeroed(plan, queue, plan->workspace_bytes / 4 * 4, &product.workspace)) &&
+        !(code = mha_clblast_enqueue(&plan->engine->caps, queue, &product, NULL))) {
+        product.rows = product.columns = product.depth = 1;
         code = mha_clblast_enqueue(&plan->engine->caps, queue, &product, NULL);
-    product.rows = product.columns = product.depth = 1;
-    if (!code)
-        code = mha_clblast_enqueue(&plan->engine->caps, queue, &product, NULL);
-    if (!code)
-        code = clFinish(queue);
-    if (buffer)
-        clReleaseMemObject(buffer);
-    return code;
+    }
+    const cl_int finished = clFinish(queue);
+    const cl_mem buffers[] = {product.a, product.b, product.c, product.workspace};
+    for (size_t i = 0; i < sizeof(buffers) / sizeof(*buffers); ++i)
+        if (buffers[i])
+            clReleaseMemObject(buffers[i]);
+    return code ? code : finished;
 }

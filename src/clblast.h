@@ -6,8 +6,15 @@
 
 extern const bool mha_clblast_is_built;
 
-/* Workspace for its temporary buffer, at the problem's maxima; SIZE_MAX where it can't be counted.
- */
+/* Its indirect kernels take operands padded to multiples of their tiles, in the temporary buffer;
+ * its tuner tries no tile that is larger. */
+#define MHA_CLBLAST_TILE 128
+
+/* Rows that one product has at most: more would meet a watchdog. */
+int mha_clblast_rows(const struct problem *problem, const struct device_caps *caps);
+
+/* Workspace for its temporary buffer, for products of so many rows; SIZE_MAX where it can't be
+ * counted. */
 size_t mha_clblast_workspace(const struct problem *problem, const struct device_caps *caps);
 
 /* C = A B^T (+ C with accumulate), row-major; sizes and strides in elements. */
@@ -24,7 +31,7 @@ struct clblast_product {
 cl_int mha_clblast_enqueue(const struct device_caps *caps, cl_command_queue queue,
                            const struct clblast_product *product, cl_event *event);
 
-/* Has CLBlast compile all that products of this size and smaller ones need. */
+/* Has CLBlast compile all that the plan's products need. */
 cl_int mha_clblast_warm_up(const struct mha_plan *plan, cl_command_queue queue);
 
 #endif

@@ -37,6 +37,8 @@ struct problem {
     mha_dtype weight_dtype;
     int32_t rows, in_features, out_features;
     struct segment segments[MHA_MAX_SEGMENTS]; /* unused ones: no heads */
+    bool is_batch_invariant;                   /* of a layer with MHA_BATCH_INVARIANT */
+    bool is_scattered;                         /* y is several tensors, in caches of any strides */
     bool is_packing;                           /* in a call: pack the weights, compute nothing */
 };
 

@@ -118,6 +118,17 @@ static cl_int dispatch(const struct mha_plan *plan, struct dispatcher *d,
     return code ? code : keep_event(d, own, is_last);
 }
 
+/* A kernel with nothing to do, for the event of a call's beginning: a barrier without a wait list
+ * would wait for all that is on the queue. */
+static cl_int dispatch_start(const struct step *step, struct dispatcher *d,
+                             const struct launch *launch) {
+    const struct mha_plan *plan = step->plan;
+    const struct launch start = {.kernel = launch->product.idle_kernel, .local_size = 1};
+    const union kernel_args args = {.grid = {.blocks = 0}};
+    const cl_int code = mha_kernel_set_buffers(plan, start.kernel, step->call.buffers);
+    return code ? code : dispatch(plan, d, &start, &args, 1, false);
+}
+
 /* CLBlast takes no wait list: a barrier before it has one. */
 static cl_int dispatch_clblast(const struct step *step, struct dispatcher *d,
                                const struct launch *launch, const struct mha_gemm_args *args,
@@ -126,7 +137,6 @@ static cl_int dispatch_clblast(const struct step *step, struct dispatcher *d,
     const struct problem *p = &plan->problem;
     const struct product *part = &launch->product;
     const struct mha_tensor_args *y = &args->y[part->segment];
-    const struct wait_list wait = get_wait_list(d);
     const int begin = part->segment ? args->segment_end[part->segment - 1] : 0;
     const int head_dim = args->head_dim[part->segment], column = part->column - begin;
     const int batch = part->row / args->tokens, token = part->row % args->tokens;
@@ -152,13 +162,14 @@ static cl_int dispatch_clblast(const struct step *step, struct dispatcher *d,
         .workspace_bytes = plan->workspace_bytes,
         .accumulate = p->flags & MHA_LINEAR_BIAS,
     };
-    const bool is_first = !d->has_begun;
     cl_event own = NULL;
     cl_int code;
-    if (wait.count || (is_first && d->request->first_event)) {
-        const bool is_wanted = wants_event(d, false);
+    if (!d->has_begun && d->request->first_event && (code = dispatch_start(step, d, launch)))
+        return code;
+    const struct wait_list wait = get_wait_list(d);
+    if (wait.count) {
         if ((code = clEnqueueBarrierWithWaitList(d->request->queue, wait.count, wait.events,
-                                                 is_wanted ? &own : NULL)) ||
+                                                 wants_event(d, false) ? &own : NULL)) ||
             (code = keep_event(d, own, false)))
             return code;
         own = NULL;

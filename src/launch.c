@@ -110,14 +110,17 @@ cl_int mha_kernel_dispatch(const struct mha_plan *plan, cl_command_queue queue,
                                   wait, event);
 }
 
-int64_t mha_blocks_per_dispatch(const struct device_caps *caps, const struct variant *variant,
-                                const struct launch *launch) {
+double mha_flops_per_dispatch(const struct device_caps *caps, const struct variant *variant) {
     /* Intel counts execution units of 8 to 16 lanes, the others whole multiprocessors. */
     const bool is_intel = caps->vendor_id == 0x8086;
     const double lanes = caps->is_cpu ? 4.0 * caps->float_vector : is_intel ? 16 : 128;
     const double clock = caps->clock_mhz ? caps->clock_mhz * 1e6 : 5e8;
-    const double rate = caps->compute_units * clock * lanes * variant->efficiency;
-    const double parts = ceil(launch->flops / rate / MAX_DISPATCH_SECONDS);
+    return caps->compute_units * clock * lanes * variant->efficiency * MAX_DISPATCH_SECONDS;
+}
+
+int64_t mha_blocks_per_dispatch(const struct device_caps *caps, const struct variant *variant,
+                                const struct launch *launch) {
+    const double parts = ceil(launch->flops / mha_flops_per_dispatch(caps, variant));
     /* A grid must fit size_t on devices of 32-bit addresses; and PoCL compiles a kernel once more
      * for grids of 2^16 work-items, at the first such launch. CPUs lose nothing by smaller ones. */
     const int64_t most = (caps->is_cpu ? UINT16_MAX : INT32_MAX) / (int64_t)launch->local_size;

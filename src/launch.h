@@ -63,6 +63,10 @@ cl_int mha_kernel_dispatch(const struct mha_plan *plan, cl_command_queue queue,
  * falls to the largest work-group that every kernel takes. */
 mha_status mha_plan_warm_up(const struct mha_plan *plan, size_t *group_limit, mha_error *error);
 
+/* Floating-point operations that a dispatch may be predicted to do before a display's watchdog
+ * takes the device for hung. */
+double mha_flops_per_dispatch(const struct device_caps *caps, const struct variant *variant);
+
 /* Work-groups for one dispatch, so that none is predicted to run longer than a display's watchdog
  * tolerates. */
 int64_t mha_blocks_per_dispatch(const struct device_caps *caps, const struct variant *variant,

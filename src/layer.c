@@ -95,6 +95,8 @@ static mha_status set_projection(struct blueprint *b, const mha_layer_desc *d,
         .dtype = b->stages[LAYER_ATTENTION].dtype,
         .weight_dtype = d->weight_dtype,
         .workspace_limit_bytes = SIZE_MAX,
+        .is_batch_invariant = b->stages[LAYER_ATTENTION].flags & MHA_BATCH_INVARIANT,
+        .is_scattered = d->flags & MHA_LAYER_KV_CACHE && projection->stage != LAYER_OUTPUT,
     };
     if (d->projection_variant)
         strcpy(p->variant, d->projection_variant);

@@ -271,9 +271,8 @@ static mha_status add_projection(struct layer_call *c, enum layer_stage stage, m
         const struct mha_tensor_args y = in_elements(outputs[s], c->attention->dtype, first);
         mha_linear_set_y(&step->call, s - (int)stage, outputs[s]->memory.buffer, &y);
     }
-    mha_linear_finish(&step->call);
     ++c->step_count;
-    return MHA_SUCCESS;
+    return mha_linear_finish(step->plan, &step->call, error);
 }
 
 static mha_status add_attention(struct layer_call *c, mha_error *error) {
@@ -304,9 +303,8 @@ static mha_status add_output(struct layer_call *c, const struct mha_tensor_args 
         return status;
     mha_linear_set_x(&step->call, o->memory.buffer, &x);
     mha_linear_set_y(&step->call, 0, c->args.y.memory.buffer, y);
-    mha_linear_finish(&step->call);
     ++c->step_count;
-    return MHA_SUCCESS;
+    return mha_linear_finish(step->plan, &step->call, error);
 }
 
 /* The caller's memory that is not a projection's alone. */
@@ -447,7 +445,8 @@ mha_status mha_enqueue_layer_pack(mha_plan *plan, cl_command_queue queue,
             return status;
         mha_linear_set_packed(step->plan, packed->buffer,
                               offset + (int64_t)(layer->packed[s] / element), &step->call);
-        mha_linear_finish(&step->call);
+        if ((status = mha_linear_finish(step->plan, &step->call, error)))
+            return status;
     }
     if ((status = mha_check_aliases(&regions, error)))
         return status;

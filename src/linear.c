@@ -88,11 +88,52 @@ static bool is_one_entry(const struct mha_gemm_args *a) {
     return true;
 }
 
-void mha_linear_finish(struct call *call) {
+/* Segments that are neighbouring columns of one matrix are one. */
+static void merge_segments(struct call *call) {
+    struct mha_gemm_args *a = &call->args.gemm;
+    for (int s = 0; s < MHA_MAX_SEGMENTS && a->head_dim[s]; ++s) {
+        const int begin = s ? a->segment_end[s - 1] : 0;
+        if (a->y[s].stride_head != a->head_dim[s] && a->segment_end[s] - begin != a->head_dim[s])
+            return;
+        if (call->buffers[GEMM_Y + s] != call->buffers[GEMM_Y] ||
+            a->y[s].offset != a->y[0].offset + begin ||
+            a->y[s].stride_batch != a->y[0].stride_batch ||
+            a->y[s].stride_token != a->y[0].stride_token)
+            return;
+    }
+    for (int s = 0; s < MHA_MAX_SEGMENTS; ++s)
+        a->segment_end[s] = a->out_features;
+    a->head_dim[0] = a->out_features;
+    a->y[0].stride_head = a->out_features;
+}
+
+/* The largest index of an element of x and y; strides were checked to stay within 64 bits. */
+static int64_t largest_index(const struct mha_gemm_args *a) {
+    const int64_t entries = (a->rows - 1) / a->tokens, tokens = a->tokens - 1;
+    int64_t largest =
+        a->x_offset + entries * a->x_stride_batch + tokens * a->x_stride_token + a->in_features;
+    for (int s = 0; s < MHA_MAX_SEGMENTS && a->head_dim[s]; ++s) {
+        const int64_t columns = a->segment_end[s] - (s ? a->segment_end[s - 1] : 0);
+        const int64_t index = a->y[s].offset + entries * a->y[s].stride_batch +
+                              tokens * a->y[s].stride_token +
+                              columns / a->head_dim[s] * a->y[s].stride_head;
+        largest = index > largest ? index : largest;
+    }
+    return largest;
+}
+
+mha_status mha_linear_finish(const struct mha_plan *plan, struct call *call, mha_error *error) {
     struct mha_gemm_args *args = &call->args.gemm;
+    const struct variant *variant = plan->selection.variant;
+    merge_segments(call);
     if (args->rows > args->tokens && is_one_entry(args))
         args->tokens = args->rows;
     mha_call_fill_buffers(call);
+    if (variant->counts_in_32_bits && args->rows > 0 && largest_index(args) > INT32_MAX)
+        return mha_fail(error, MHA_ERR_OVERFLOW,
+                        "variant %s counts elements in 32 bits; a tensor reaches element %lld",
+                        variant->name, (long long)largest_index(args));
+    return MHA_SUCCESS;
 }
 
 enum access mha_linear_y_access(const struct mha_plan *plan) {
@@ -159,7 +200,8 @@ static mha_status init_call(const struct mha_plan *plan, const mha_linear_args *
     }
     if (status)
         return status;
-    mha_linear_finish(call);
+    if ((status = mha_linear_finish(plan, call, error)))
+        return status;
     return mha_check_aliases(&regions, error);
 }
 
@@ -200,7 +242,8 @@ static mha_status init_pack(const struct mha_plan *plan, const mha_memory *weigh
                                  ACCESS_WRITE, &regions, &offset, error)))
         return status;
     mha_linear_set_packed(plan, packed->buffer, offset, call);
-    mha_linear_finish(call);
+    if ((status = mha_linear_finish(plan, call, error)))
+        return status;
     return mha_check_aliases(&regions, error);
 }
 

@@ -27,7 +27,7 @@ void mha_linear_set_workspace(const struct mha_plan *plan, cl_mem buffer, int64_
                               struct call *call);
 
 /* To be called last: the call is complete. */
-void mha_linear_finish(struct call *call);
+mha_status mha_linear_finish(const struct mha_plan *plan, struct call *call, mha_error *error);
 
 /* x and one segment of y. */
 void mha_linear_set_x(struct call *call, cl_mem buffer, const struct mha_tensor_args *x);

@@ -73,7 +73,8 @@ static void prefer_linear(const struct problem *problem, const struct device_cap
                           struct preference *order) {
     const bool is_panel = caps->is_cpu && caps->float_vector > 1;
     /* Few rows are a matter of bandwidth, which needs no tiles. */
-    const bool is_large = !caps->is_cpu && problem->rows >= 128;
+    const bool is_large = !caps->is_cpu && problem->rows >= 128 && !problem->is_batch_invariant &&
+                          !problem->is_scattered;
     const struct preference preferences[] = {
         {is_large && mha_clblast_is_built ? "clblast" : NULL, "GPU: tuned for many of them"},
         {is_panel ? "gemm_panel" : "gemm_tile",

@@ -34,6 +34,13 @@ int mha_unpacked_columns(const struct tuning *t) {
     return 1;
 }
 
+size_t mha_copy_group(const struct device_caps *caps) {
+    size_t group = caps->is_cpu ? 1 : 64;
+    while (group > caps->max_work_group || group > caps->max_work_item)
+        group /= 2;
+    return group;
+}
+
 static size_t no_workspace(const struct problem *p, const struct device_caps *caps,
                            const struct tuning *t) {
     (void)p, (void)caps, (void)t;
@@ -47,11 +54,12 @@ const char *mha_gemm_defines(const struct problem *p, char *text, size_t bytes) 
 
 enum { MULTIPLY, PACK };
 
-static void set_pack(const struct problem *call, int64_t blocks, struct launch *launch) {
+static void set_pack(const struct problem *call, int64_t blocks, size_t local_size,
+                     struct launch *launch) {
     *launch = (struct launch){
         .kernel = PACK,
         .blocks = blocks,
-        .local_size = 1,
+        .local_size = local_size,
         .flops = 4.0 * call->in_features * call->out_features,
     };
 }
@@ -88,9 +96,9 @@ static void reference_heuristic(const struct problem *p, const struct device_cap
 static bool reference_launch(const struct problem *plan, const struct problem *call,
                              const struct device_caps *caps, const struct tuning *t, int64_t index,
                              struct launch *launch, union kernel_args *args) {
-    (void)plan, (void)caps, (void)t;
+    (void)plan, (void)t;
     if (call->is_packing)
-        set_pack(call, call->out_features, launch);
+        set_pack(call, call->out_features, mha_copy_group(caps), launch);
     else
         set_multiply(call, 1, REFERENCE_COLUMNS, 1, launch, &args->gemm);
     return index == 0;
@@ -189,7 +197,7 @@ static bool panel_launch(const struct problem *plan, const struct problem *call,
     (void)caps;
     const bool packs = call->is_packing || !(plan->flags & MHA_LINEAR_PACKED);
     if (packs && index == 0)
-        set_pack(call, blocks_of(call->out_features, panel_columns(t)), launch);
+        set_pack(call, blocks_of(call->out_features, panel_columns(t)), 1, launch);
     else if (!call->is_packing)
         set_multiply(call, t->value[BLOCK_M], t->value[BLOCK_N], 1, launch, &args->gemm);
     return index < packs + !call->is_packing;
@@ -246,6 +254,10 @@ static bool tile_legal(const struct problem *p, const struct device_caps *caps,
     if (v[BLOCK_M] % v[THREADS_M] || v[BLOCK_N] % v[THREADS_N])
         snprintf(why, why_bytes, "%d x %d work-items don't divide a tile of %d x %d", v[THREADS_M],
                  v[THREADS_N], v[BLOCK_M], v[BLOCK_N]);
+    else if (group % (size_t)v[BLOCK_K] || (size_t)(v[BLOCK_M] * v[BLOCK_K]) % group ||
+             (size_t)(v[BLOCK_N] * v[BLOCK_K]) % group)
+        snprintf(why, why_bytes, "%zu work-items don't share out slices of BLOCK_K %d", group,
+                 v[BLOCK_K]);
     else if (group > caps->max_work_group || group > caps->max_work_item)
         snprintf(why, why_bytes, "needs work-groups of %zu, the device has %zu", group,
                  caps->max_work_group);
@@ -290,9 +302,9 @@ static void tile_heuristic(const struct problem *p, const struct device_caps *ca
 static bool tile_launch(const struct problem *plan, const struct problem *call,
                         const struct device_caps *caps, const struct tuning *t, int64_t index,
                         struct launch *launch, union kernel_args *args) {
-    (void)plan, (void)caps;
+    (void)plan;
     if (call->is_packing)
-        set_pack(call, call->out_features, launch);
+        set_pack(call, call->out_features, mha_copy_group(caps), launch);
     else
         set_multiply(call, t->value[BLOCK_M], t->value[BLOCK_N], tile_group(t), launch,
                      &args->gemm);

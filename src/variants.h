@@ -40,6 +40,7 @@ struct tuning {
 /* A part of a linear projection that is one matrix product. */
 struct product {
     int row, rows, column, columns, segment;
+    int idle_kernel; /* one of the variant's kernels that may run with no work */
 };
 
 #define KERNEL_CLBLAST (-1)
@@ -99,8 +100,9 @@ struct variant {
     int (*panel_columns)(const struct tuning *);
     /* An upper bound of the iterations of all loops of one work-item, at the problem's maxima. */
     double (*loops)(const struct problem *, const struct tuning *);
-    bool accumulates;  /* a linear projection with bias reads y */
-    double efficiency; /* fraction of the device's estimated rate, for predicting times */
+    bool accumulates;       /* a linear projection with bias reads y */
+    bool counts_in_32_bits; /* elements of x and y, from their buffers' start */
+    double efficiency;      /* fraction of the device's estimated rate, for predicting times */
 };
 
 extern const struct variant *const mha_variants[];
@@ -115,6 +117,9 @@ void mha_tuning_print(const struct variant *variant, const struct tuning *tuning
 
 /* variant.panel_columns where there are no panels. */
 int mha_unpacked_columns(const struct tuning *tuning);
+
+/* Work-items of kernels that only copy. */
+size_t mha_copy_group(const struct device_caps *caps);
 
 /* variant.defines of linear projections. */
 const char *mha_gemm_defines(const struct problem *problem, char *text, size_t bytes);
