@@ -30,9 +30,7 @@ size_t view_offset_bytes(const struct test_view *view) {
     return (size_t)view->offset * number_bytes(view->buffer->type);
 }
 
-static struct test_buffer *add_buffer(struct case_data *data, enum number type, int64_t elements) {
-    cr_assert_lt(data->buffer_count, MAX_BUFFERS);
-    struct test_buffer *buffer = &data->buffers[data->buffer_count++];
+void buffer_init(struct test_buffer *buffer, enum number type, int64_t elements) {
     buffer->type = type;
     buffer->bytes = (size_t)elements * number_bytes(type);
     buffer->image = malloc(buffer->bytes);
@@ -40,6 +38,12 @@ static struct test_buffer *add_buffer(struct case_data *data, enum number type, 
     cr_assert(buffer->image && buffer->values, "no memory for %zu bytes", buffer->bytes);
     for (size_t i = 0; i < buffer->bytes; ++i)
         buffer->image[i] = (unsigned char)(i % 2 ? CANARY_BITS >> 8 : CANARY_BITS & 255);
+}
+
+static struct test_buffer *add_buffer(struct case_data *data, enum number type, int64_t elements) {
+    cr_assert_lt(data->buffer_count, MAX_BUFFERS);
+    struct test_buffer *buffer = &data->buffers[data->buffer_count++];
+    buffer_init(buffer, type, elements);
     return buffer;
 }
 
@@ -280,20 +284,27 @@ void case_release(struct case_data *data) {
 
 /* ---- Device buffers ------------------------------------------------------------------------ */
 
-static mha_memory get_memory(const struct test_view *view) {
+mha_memory view_memory(const struct test_view *view) {
     if (!view->buffer)
         return (mha_memory){0};
     return (mha_memory){.buffer = view->buffer->mem, .offset_bytes = view_offset_bytes(view)};
 }
 
-static mha_tensor get_tensor(const struct test_view *view) {
+mha_tensor view_tensor(const struct test_view *view) {
     const int64_t *stride = view->tensor.stride;
-    return (mha_tensor){get_memory(view), stride[0], stride[1], stride[2]};
+    return (mha_tensor){view_memory(view), stride[0], stride[1], stride[2]};
+}
+
+void buffer_upload(struct test_buffer *buffer, const struct test_device *device) {
+    cl_int code;
+    buffer->mem = clCreateBuffer(device->context, CL_MEM_READ_WRITE | CL_MEM_COPY_HOST_PTR,
+                                 buffer->bytes, buffer->image, &code);
+    device_check(code, "clCreateBuffer");
 }
 
 static mha_score_tensor get_score_tensor(const struct test_view *view) {
     const int64_t *stride = view->tensor.stride;
-    return (mha_score_tensor){get_memory(view), stride[0], stride[1], stride[2], stride[3]};
+    return (mha_score_tensor){view_memory(view), stride[0], stride[1], stride[2], stride[3]};
 }
 
 void case_upload(struct case_data *data, const struct test_device *device, size_t workspace_bytes,
@@ -302,13 +313,8 @@ void case_upload(struct case_data *data, const struct test_device *device, size_
         data->workspace = make_vector(data, NUMBER_U8, (int64_t)workspace_bytes);
     /* Bytes are counted, but the workspace holds numbers of up to 8 bytes. */
     data->workspace.offset = CANARY_ELEMENTS;
-    for (int n = 0; n < data->buffer_count; ++n) {
-        struct test_buffer *buffer = &data->buffers[n];
-        cl_int code;
-        buffer->mem = clCreateBuffer(device->context, CL_MEM_READ_WRITE | CL_MEM_COPY_HOST_PTR,
-                                     buffer->bytes, buffer->image, &code);
-        device_check(code, "clCreateBuffer");
-    }
+    for (int n = 0; n < data->buffer_count; ++n)
+        buffer_upload(&data->buffers[n], device);
     *args = (mha_attention_args){
         .struct_size = sizeof(*args),
         .batch = data->in.batch,
@@ -317,21 +323,21 @@ void case_upload(struct case_data *data, const struct test_device *device, size_
         .total_q = data->in.total_q,
         .total_kv = data->in.total_kv,
         .position_offset = data->in.position_offset,
-        .q = get_tensor(&data->q),
-        .k = get_tensor(&data->k),
-        .v = get_tensor(&data->v),
-        .o = get_tensor(&data->o),
+        .q = view_tensor(&data->q),
+        .k = view_tensor(&data->k),
+        .v = view_tensor(&data->v),
+        .o = view_tensor(&data->o),
         .bias = get_score_tensor(&data->bias),
         .mask = get_score_tensor(&data->mask),
-        .alibi_slopes = get_memory(&data->alibi_slopes),
-        .sinks = get_memory(&data->sinks),
-        .kv_lengths = get_memory(&data->kv_lengths),
-        .cu_seqlens_q = get_memory(&data->cu_seqlens_q),
-        .cu_seqlens_kv = get_memory(&data->cu_seqlens_kv),
-        .position_offsets = get_memory(&data->position_offsets),
-        .lse = get_memory(&data->lse),
-        .scores = get_memory(&data->scores),
-        .workspace = get_memory(&data->workspace),
+        .alibi_slopes = view_memory(&data->alibi_slopes),
+        .sinks = view_memory(&data->sinks),
+        .kv_lengths = view_memory(&data->kv_lengths),
+        .cu_seqlens_q = view_memory(&data->cu_seqlens_q),
+        .cu_seqlens_kv = view_memory(&data->cu_seqlens_kv),
+        .position_offsets = view_memory(&data->position_offsets),
+        .lse = view_memory(&data->lse),
+        .scores = view_memory(&data->scores),
+        .workspace = view_memory(&data->workspace),
     };
 }
 

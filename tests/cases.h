@@ -114,11 +114,19 @@ void case_upload(struct case_data *data, const struct test_device *device, size_
                  mha_attention_args *args);
 void case_release_buffers(struct case_data *data);
 
+/* `elements` canaries, on the host. */
+void buffer_init(struct test_buffer *buffer, enum number type, int64_t elements);
+/* Makes the device's copy. */
+void buffer_upload(struct test_buffer *buffer, const struct test_device *device);
+
 /* Of elements of the buffer. */
 int64_t view_index(const struct test_view *view, int64_t x0, int64_t x1, int64_t x2, int64_t x3);
 double view_get(const struct test_view *view, int64_t x0, int64_t x1, int64_t x2, int64_t x3);
 void view_put(const struct test_view *view, int64_t x0, int64_t x1, int64_t x2, int64_t x3,
               double value);
 size_t view_offset_bytes(const struct test_view *view);
+/* As arguments of a call; all zero for a view without a buffer. */
+mha_memory view_memory(const struct test_view *view);
+mha_tensor view_tensor(const struct test_view *view);
 
 #endif

@@ -178,22 +178,13 @@ bool harness_execute(const struct test_device *device, mha_plan *plan, struct ca
 
 /* ---- Comparison ---------------------------------------------------------------------------- */
 
-struct comparison {
-    const char *name;
-    const double *got;
-    double *exact, *plain[2]; /* plain: summed forward and in reverse */
-    int64_t count, width;
-    double magnitude, epsilon;
-    const bool *is_empty; /* [count / width]: rows that must be exact */
-};
-
 static bool is_same_class(double a, double b) {
     if (isfinite(a) && isfinite(b))
         return true;
     return isnan(a) ? isnan(b) : a == b;
 }
 
-static bool compare(const struct comparison *c, char failure[FAILURE_BYTES]) {
+bool comparison_holds(const struct comparison *c, char failure[FAILURE_BYTES]) {
     double plain_error = 0, worst = -1;
     int64_t worst_at = 0;
     for (int64_t n = 0; n < c->count; ++n) {
@@ -224,7 +215,7 @@ static bool compare(const struct comparison *c, char failure[FAILURE_BYTES]) {
     return false;
 }
 
-static double max_finite(const double *values, int64_t count, double least) {
+double largest_finite(const double *values, int64_t count, double least) {
     for (int64_t n = 0; n < count; ++n)
         if (isfinite(values[n]) && fabs(values[n]) > least)
             least = fabs(values[n]);
@@ -236,8 +227,8 @@ static double max_value(const struct test_view *v) {
     for (int64_t b = 0; b < v->extent[0]; ++b)
         for (int64_t h = 0; h < v->extent[1]; ++h)
             for (int64_t t = 0; t < v->extent[2]; ++t)
-                largest = max_finite(v->tensor.data + reference_element(&v->tensor, b, h, t),
-                                     v->extent[3], largest);
+                largest = largest_finite(v->tensor.data + reference_element(&v->tensor, b, h, t),
+                                         v->extent[3], largest);
     return largest;
 }
 
@@ -280,7 +271,7 @@ bool harness_compare(const struct case_data *data, const struct outputs *outputs
          {results[1].lse, results[2].lse},
          in->flags & MHA_LSE ? rows : 0,
          1,
-         max_finite(results[0].lse, rows, 1),
+         largest_finite(results[0].lse, rows, 1),
          number_epsilon(NUMBER_F32),
          NULL},
         {"scores",
@@ -289,13 +280,13 @@ bool harness_compare(const struct case_data *data, const struct outputs *outputs
          {results[1].scores, results[2].scores},
          scores_count,
          in->seqlen_kv,
-         max_finite(results[0].scores, scores_count, 1),
+         largest_finite(results[0].scores, scores_count, 1),
          epsilon,
          has_weights ? is_empty : NULL},
     };
     bool is_ok = true;
     for (int n = 0; n < 3 && is_ok; ++n)
-        is_ok = compare(&comparisons[n], failure);
+        is_ok = comparison_holds(&comparisons[n], failure);
     for (int64_t n = 0; n < scores_count && has_weights && is_ok; ++n)
         if (results[0].scores[n] == 0 && outputs->scores[n] != 0) {
             snprintf(failure, FAILURE_BYTES, "weight [%lld][%lld] of a masked key is %g",

@@ -10,6 +10,7 @@ struct run {
     struct test_device *device;
     int fail_at;
     bool is_forever, is_bad;
+    bool has_provider; /* CLBlast, which gives codes of its own, below -1000, now and then */
     cl_int code;
     struct fault_report report;
     int passed, failed;

@@ -102,33 +102,28 @@ static void note_reason(struct tally *tally, const char *text) {
 }
 
 static void report_failure(const struct test_device *device, const struct tally *tally,
-                           const struct test_case *t, const char *failure) {
+                           const char *name, const char *failure) {
     fprintf(stderr,
             "FAILED %s: %s\n  repeat: MHA_TEST_DEVICE='%.40s' MHA_TEST_CASE='%s' "
             "mha-tests --filter '%s/*'\n",
-            t->name, failure, device->name, t->name, tally->suite);
+            name, failure, device->name, name, tally->suite);
 }
 
-/* Whether the library may refuse this case; `failure` says why not. */
-static bool may_refuse(const struct test_device *device, const struct test_case *t,
-                       const mha_attention_desc *desc, const mha_error *refusal,
-                       char failure[FAILURE_BYTES]) {
-    mha_error error;
-    mha_plan *plan = NULL;
-    const mha_status status = mha_plan_create(device->engine, desc, &plan, &error);
-    const mha_status expected = t->variant ? MHA_ERR_VARIANT : MHA_ERR_UNSUPPORTED;
+bool harness_may_refuse(const struct test_device *device, const char *variant, mha_dtype dtype,
+                        const mha_error *refusal, mha_status created, char text[FAILURE_BYTES]) {
+    const mha_status expected = variant ? MHA_ERR_VARIANT : MHA_ERR_UNSUPPORTED;
     const bool is_expected = refusal->status == expected || refusal->status == MHA_ERR_DEVICE ||
                              refusal->status == MHA_ERR_UNSUPPORTED;
-    if (status != refusal->status || plan)
-        snprintf(failure, FAILURE_BYTES, "supported says %s, plan_create %s",
-                 mha_status_name(refusal->status), mha_status_name(status));
-    else if (!is_expected || (!t->variant && (t->dtype != MHA_F64 || device->has_fp64)))
-        snprintf(failure, FAILURE_BYTES, "refused: %s: %.300s", mha_status_name(status),
+    const bool is_allowed = is_expected && (variant || (dtype == MHA_F64 && !device->has_fp64));
+    if (created != refusal->status)
+        snprintf(text, FAILURE_BYTES, "supported says %s, plan_create %s",
+                 mha_status_name(refusal->status), mha_status_name(created));
+    else if (!is_allowed)
+        snprintf(text, FAILURE_BYTES, "refused: %s: %.300s", mha_status_name(created),
                  refusal->message);
     else
-        return true;
-    mha_plan_destroy(&plan);
-    return false;
+        snprintf(text, FAILURE_BYTES, "%.390s", refusal->message);
+    return created == refusal->status && is_allowed;
 }
 
 static bool run_plan(const struct test_device *device, struct case_data *data,
@@ -165,38 +160,52 @@ static double seconds(void) {
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-void harness_run(const struct test_device *device, const struct test_case *test,
-                 struct tally *tally) {
-    if (!is_wanted(test->name))
-        return;
-    const double start = seconds();
-    const char *outcome = "ok";
-    char failure[FAILURE_BYTES] = "";
+static enum outcome attempt_attention(const struct test_device *device, const void *test,
+                                      char text[FAILURE_BYTES]) {
     static struct case_data data;
-    mha_error error;
-    if (getenv("MHA_TEST_VERBOSE"))
-        fprintf(stderr, "%s ... ", test->name);
-    watch(test->name);
-    case_init(&data, test);
-    if (mha_attention_supported(device->engine, &data.desc, &error)) {
-        if (may_refuse(device, test, &data.desc, &error, failure)) {
-            note_reason(tally, error.message);
-            outcome = "skipped";
-        }
+    const struct test_case *t = test;
+    enum outcome outcome = OUTCOME_PASSED;
+    mha_error error, ignored;
+    case_init(&data, t);
+    if (!mha_attention_supported(device->engine, &data.desc, &error)) {
+        outcome = run_plan(device, &data, text) ? OUTCOME_PASSED : OUTCOME_FAILED;
     } else {
-        run_plan(device, &data, failure);
+        mha_plan *plan = NULL;
+        const mha_status created = mha_plan_create(device->engine, &data.desc, &plan, &ignored);
+        outcome = harness_may_refuse(device, t->variant, t->dtype, &error, created, text)
+                      ? OUTCOME_SKIPPED
+                      : OUTCOME_FAILED;
+        mha_plan_destroy(&plan);
     }
     case_release(&data);
-    alarm(0);
-    if (failure[0]) {
-        outcome = "failed";
-        report_failure(device, tally, test, failure);
-    }
-    ++*(outcome[0] == 'f'   ? &tally->failed[test->dtype]
-        : outcome[0] == 's' ? &tally->skipped[test->dtype]
-                            : &tally->passed[test->dtype]);
+    return outcome;
+}
+
+void harness_attempt(const struct test_device *device, const char *name, mha_dtype dtype,
+                     attempt_fn attempt, const void *test, struct tally *tally) {
+    static const char *const titles[] = {"ok", "failed", "skipped"};
+    int *const counts[] = {tally->passed, tally->failed, tally->skipped};
+    if (!is_wanted(name))
+        return;
+    const double start = seconds();
+    char text[FAILURE_BYTES] = "";
     if (getenv("MHA_TEST_VERBOSE"))
-        fprintf(stderr, "%s (%.0f ms)\n", outcome, 1e3 * (seconds() - start));
+        fprintf(stderr, "%s ... ", name);
+    watch(name);
+    const enum outcome outcome = attempt(device, test, text);
+    alarm(0);
+    if (outcome == OUTCOME_FAILED)
+        report_failure(device, tally, name, text);
+    if (outcome == OUTCOME_SKIPPED)
+        note_reason(tally, text);
+    ++counts[outcome][dtype];
+    if (getenv("MHA_TEST_VERBOSE"))
+        fprintf(stderr, "%s (%.0f ms)\n", titles[outcome], 1e3 * (seconds() - start));
+}
+
+void harness_run(const struct test_device *device, const struct test_case *test,
+                 struct tally *tally) {
+    harness_attempt(device, test->name, test->dtype, attempt_attention, test, tally);
 }
 
 void tally_finish(const struct tally *tally) {

@@ -39,6 +39,22 @@ void outputs_release(struct outputs *outputs);
 bool harness_compare(const struct case_data *data, const struct outputs *outputs,
                      char failure[FAILURE_BYTES]);
 
+/* What a call gave, `exact` and by the plain computation, forward and in reverse. */
+struct comparison {
+    const char *name;
+    const double *got;
+    const double *exact, *plain[2];
+    int64_t count, width; /* elements, and those of a row */
+    double magnitude, epsilon;
+    const bool *is_empty; /* [count / width]: rows that must be exact; NULL: none */
+};
+
+/* The class of every element exactly, finite ones by the bound above. */
+bool comparison_holds(const struct comparison *c, char failure[FAILURE_BYTES]);
+
+/* The largest magnitude of the finite ones, but not less than `least`. */
+double largest_finite(const double *values, int64_t count, double least);
+
 /* ---- Many cases ---------------------------------------------------------------------------- */
 
 /* What was run, by mha_dtype, and the reasons why cases were skipped. */
@@ -57,6 +73,21 @@ struct tally {
  * none. */
 void harness_run(const struct test_device *device, const struct test_case *test,
                  struct tally *tally);
+
+enum outcome { OUTCOME_PASSED, OUTCOME_FAILED, OUTCOME_SKIPPED };
+
+/* Runs one case; `text` receives why it failed or was skipped. */
+typedef enum outcome (*attempt_fn)(const struct test_device *device, const void *test,
+                                   char text[FAILURE_BYTES]);
+
+/* The same for a case of another kind. */
+void harness_attempt(const struct test_device *device, const char *name, mha_dtype dtype,
+                     attempt_fn attempt, const void *test, struct tally *tally);
+
+/* Whether the library may refuse a case for the reason `refusal`, which "supported" gave; `created`
+ * is what making the plan gave. Puts into `text` why not, or the reason. */
+bool harness_may_refuse(const struct test_device *device, const char *variant, mha_dtype dtype,
+                        const mha_error *refusal, mha_status created, char text[FAILURE_BYTES]);
 
 /* Prints the tally and fails the Criterion test if any case failed or none was run. */
 void tally_finish(const struct tally *tally);

@@ -24,7 +24,7 @@ struct edit {
         }                                                                                          \
     }
 
-#define MAX_EDITS 3
+#define MAX_EDITS 4
 
 struct misuse {
     const char *name;

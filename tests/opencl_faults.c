@@ -202,6 +202,10 @@ CREATE(QUEUE, cl_command_queue, clCreateCommandQueue,
 CREATE(MEMORY, cl_mem, clCreateBuffer,
        (cl_context context, cl_mem_flags flags, size_t bytes, void *host, cl_int *error),
        (context, flags, bytes, host, error))
+CREATE(MEMORY, cl_mem, clCreateSubBuffer,
+       (cl_mem buffer, cl_mem_flags flags, cl_buffer_create_type type, const void *region,
+        cl_int *error),
+       (buffer, flags, type, region, error))
 CREATE(PROGRAM, cl_program, clCreateProgramWithSource,
        (cl_context context, cl_uint parts, const char **texts, const size_t *lengths,
         cl_int *error),
@@ -228,5 +232,8 @@ CODE(clEnqueueNDRangeKernel, 0, event,
       cl_event *event),
      (queue, kernel, dims, offset, global, local, n_wait, wait, event))
 CODE(clEnqueueMarkerWithWaitList, 0, event,
+     (cl_command_queue queue, cl_uint n_wait, const cl_event *wait, cl_event *event),
+     (queue, n_wait, wait, event))
+CODE(clEnqueueBarrierWithWaitList, 0, event,
      (cl_command_queue queue, cl_uint n_wait, const cl_event *wait, cl_event *event),
      (queue, n_wait, wait, event))

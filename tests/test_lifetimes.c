@@ -190,6 +190,11 @@ Test(misuse, tensor_helpers) {
     cr_expect(bhnd.memory.buffer == buffer && bhnd.memory.offset_bytes == 12);
     cr_expect(bhnd.stride_batch == 105 && bhnd.stride_head == 35 && bhnd.stride_token == 7);
     cr_expect(bnhd.stride_batch == 105 && bnhd.stride_head == 7 && bnhd.stride_token == 21);
+    const mha_tensor rows = mha_tensor_rows(buffer, 12, 7);
+    const mha_memory memory = mha_buffer(buffer, 12);
+    cr_expect(memory.kind == MHA_BUFFER && memory.buffer == buffer && memory.offset_bytes == 12);
+    cr_expect(rows.memory.buffer == buffer && rows.memory.offset_bytes == 12);
+    cr_expect(!rows.stride_batch && !rows.stride_head && rows.stride_token == 7);
     for (int part = 0; part < 3; ++part) {
         const mha_tensor qkv = mha_tensor_qkv(buffer, 12, MHA_BF16, part, 3, 5, 7);
         cr_expect_eq(qkv.memory.offset_bytes, 12 + (size_t)part * 21 * 2);

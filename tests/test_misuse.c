@@ -311,7 +311,7 @@ Test(misuse, after_fork) {
 }
 
 Test(misuse, names) {
-    for (int status = MHA_ERR_FORKED; status <= MHA_SUCCESS; ++status) {
+    for (int status = MHA_ERR_PLAN; status <= MHA_SUCCESS; ++status) {
         const char *name = mha_status_name((mha_status)status);
         cr_expect(status ? !strncmp(name, "MHA_ERR_", 8) : !strcmp(name, "MHA_SUCCESS"), "%s",
                   name);
