@@ -68,8 +68,11 @@ static bool find_product(const struct mha_gemm_args *a, int most_rows, int64_t i
     const int step = entry_rows < most_rows ? entry_rows : most_rows;
     const int chunks = (entry_rows + step - 1) / step;
     int64_t groups = 0;
-    for (int column = 0, segment; column < a->out_features; ++groups)
+    int column = 0, segment;
+    do {
         column += group_columns(a, column, &segment);
+        ++groups;
+    } while (column < a->out_features);
     const int64_t chunk = index / groups, entry = chunk / chunks;
     const int row = (int)(entry * entry_rows + chunk % chunks * step);
     if (entry >= a->rows / entry_rows)

@@ -185,7 +185,9 @@ static struct layer_case make_case(const struct layer_feature *feature, mha_dtyp
     a->q_heads = pick(a->q_heads, 2);
     a->kv_heads = pick(a->kv_heads, 2);
     a->seqlen_q = pick(a->seqlen_q, is_slow ? 5 : 13);
-    a->seqlen_kv = pick(a->seqlen_kv, 19);
+    a->seqlen_kv = pick(a->seqlen_kv, is_slow ? 9 : 19);
+    if (is_slow && t.past > 10) /* as far from the end */
+        t.past -= 10;
     if (is_fused) /* as many queries as new keys */
         a->seqlen_q = a->seqlen_kv - t.past;
     a->head_dim_qk = pick(a->head_dim_qk, 16);
@@ -195,7 +197,7 @@ static struct layer_case make_case(const struct layer_feature *feature, mha_dtyp
     t.weight_dtype = projection_variant ? dtype
                      : dtype == MHA_F64 ? MHA_F64
                                         : (mha_dtype)((feature - features + dtype) % 3);
-    t.embed_q = pick(t.embed_q, 24);
+    t.embed_q = pick(is_slow && t.embed_q > 100 ? 100 : t.embed_q, 24);
     t.embed_k = pick(t.embed_k, 20);
     t.embed_v = pick(t.embed_v, 31);
     t.embed_out = pick(t.embed_out, 22);
