@@ -145,5 +145,5 @@ stage_peers() {
         skip "PyTorch can't be had"
         python=$MODELS_PYTHON
     }
-    counted "$python" "$script"
+    counted "$python" "$script" build/tests/mha-layer-run
 }
