@@ -372,6 +372,9 @@ ParameterizedTestParameters(linear, sizes) {
 ParameterizedTest(size_t *variant, linear, sizes, .timeout = 3600) {
     struct test_device device;
     device_open(&device);
+    /* Its kernels read beyond edges what they then discard, which Oclgrind reports. */
+    if (!strcmp(variant_title(*variant), "clblast") && strstr(device.name, "Oclgrind"))
+        cr_skip_test("CLBlast's kernels are not the library's");
     struct tally tally = {.suite = "linear", .title = variant_title(*variant)};
     for (size_t pair = 0; pair < sizeof(type_pairs) / sizeof(*type_pairs); ++pair)
         run_sizes(&device, *variant, pair, &tally);

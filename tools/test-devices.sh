@@ -122,8 +122,9 @@ stage_llvmpipe() {
     device_tests llvmpipe reduced
 }
 
-# Together these run every kernel with every feature. What the other suites add is on the host's
-# side, where Oclgrind allows no second thread. Braces mean nothing in Criterion's patterns.
+# The first two run every kernel with every feature. What the other suites add, layers among them, is
+# on the host's side, where Oclgrind allows no second thread. Braces mean nothing in Criterion's
+# patterns.
 KERNEL_SUITES='@(single|linear|layer)/*'
 
 # Oclgrind comes between the program and the OpenCL loader by LD_PRELOAD, also in the processes
@@ -142,7 +143,7 @@ stage_oclgrind() {
     }
     export MHA_TEST_DEVICE=Oclgrind MHA_TEST_REDUCED=1
     LIMIT=3000 criterion oclgrind --build-options -O0 --data-races --uninitialized --check-api \
-        --num-threads 1 "$TESTS" --filter "$KERNEL_SUITES" || code=1
+        --num-threads 1 "$TESTS" --filter '@(single|linear)/*' || code=1
     tools/oclgrind-reports.awk -v suppressions=tools/oclgrind-suppressions.txt "$SCRATCH/out" ||
         code=1
     if [ "$code" = 0 ]; then
