@@ -1,11 +1,8 @@
-/* What the C file that tools/embed.py makes of model_kernels.cl includes. The array gets a name of
- * its own: the library has one, too. */
+/* What the C file that tools/embed.py makes of model_kernels.cl includes. */
 #ifndef EXAMPLES_SOURCE_H
 #define EXAMPLES_SOURCE_H
 
 #include <stddef.h> /* that file needs NULL */
-
-#define mha_kernel_texts model_kernel_texts
 
 struct kernel_text {
     const char *name, *text;

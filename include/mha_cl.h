@@ -141,6 +141,7 @@ typedef void (*mha_cache_store_fn)(void *user, const char *key, const void *data
 
 #define MHA_ENGINE_HERMETIC (1ull << 0)      /* touch neither files nor environment */
 #define MHA_ENGINE_NO_DISK_CACHE (1ull << 1) /* keep no program binaries on disk */
+#define MHA_ENGINE_UNTUNED (1ull << 2)       /* use no tuning results, not even the built-in */
 
 typedef struct mha_engine_desc {
     size_t struct_size;
@@ -159,6 +160,13 @@ typedef struct mha_engine_desc {
                                $HOME/.cache/mha-cl. It must be the user's own, and nobody else may
                                write it. */
     const char *kernel_dir; /* development: read the .cl files from here instead of the built-in */
+    /* Results of mha-tune: a file or a folder of them, and the text of one; each NULL for none.
+     * They come before those of the user ($XDG_CONFIG_HOME/mha-cl/tune or
+     * $HOME/.config/mha-cl/tune), of the system (/etc/mha-cl/tune) and the built-in ones, in that
+     * order. All are read here, once. What is damaged or of another kind of device is skipped; the
+     * log says what and why. */
+    const char *tuning_path;
+    const char *tuning_text;
 } mha_engine_desc;
 
 #define MHA_ENGINE_DESC_INIT MHA_INIT(mha_engine_desc)
@@ -286,7 +294,8 @@ typedef struct mha_plan_info {
     size_t workspace_bytes; /* what args.workspace must hold for the plan's maxima */
     char variant[32];
     char parameters[256]; /* "BLOCK_Q=96 BLOCK_KV=128 ..." */
-    char source[64];      /* where they came from: "heuristic" */
+    char source[64];      /* where they came from: "heuristic", or the table of tuning results
+                             and how it matches, such as "user table: same device" */
     char reason[256];     /* why this variant */
     double flops;         /* floating-point operations of one call at the plan's maxima: 2 per
                              multiply-add of every matrix product, masks not taken off */

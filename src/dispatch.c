@@ -1,7 +1,7 @@
 /* In: the steps of a call. Out: their kernels on the caller's queue, one event. */
 #include "dispatch.h"
 
-#include "clblast.h"
+#include "provider.h"
 
 #include <string.h>
 
@@ -174,7 +174,7 @@ static cl_int dispatch_clblast(const struct step *step, struct dispatcher *d,
             return code;
         own = NULL;
     }
-    code = mha_clblast_enqueue(&plan->engine->caps, d->request->queue, &product,
+    code = mha_clblast_enqueue(plan, d->request->queue, &product,
                                wants_event(d, is_last) ? &own : NULL);
     return code ? code : keep_event(d, own, is_last);
 }

@@ -11,7 +11,7 @@
 #define FIRST_DESC_BYTES (offsetof(mha_engine_desc, kernel_dir) + sizeof(char *))
 #define FIRST_INFO_BYTES (offsetof(mha_engine_info, programs_loaded) + sizeof(uint64_t))
 
-#define ALL_ENGINE_FLAGS (MHA_ENGINE_HERMETIC | MHA_ENGINE_NO_DISK_CACHE)
+#define ALL_ENGINE_FLAGS (MHA_ENGINE_HERMETIC | MHA_ENGINE_NO_DISK_CACHE | MHA_ENGINE_UNTUNED)
 
 static mha_status check_desc(const mha_engine_desc *d, mha_error *error) {
     if (d->flags & ~ALL_ENGINE_FLAGS)
@@ -35,6 +35,14 @@ static mha_status check_desc(const mha_engine_desc *d, mha_error *error) {
     if (d->cache_dir && (d->flags & (MHA_ENGINE_HERMETIC | MHA_ENGINE_NO_DISK_CACHE)))
         return mha_fail(error, MHA_ERR_FLAGS,
                         "cache_dir is set but flags 0x%llx forbid a cache on disk",
+                        (unsigned long long)d->flags);
+    if (d->tuning_path && (d->flags & MHA_ENGINE_HERMETIC))
+        return mha_fail(error, MHA_ERR_FLAGS,
+                        "tuning_path is set but flags 0x%llx forbid reading files",
+                        (unsigned long long)d->flags);
+    if ((d->tuning_path || d->tuning_text) && (d->flags & MHA_ENGINE_UNTUNED))
+        return mha_fail(error, MHA_ERR_FLAGS, "%s is set but flags 0x%llx forbid tuning results",
+                        d->tuning_path ? "tuning_path" : "tuning_text",
                         (unsigned long long)d->flags);
     return MHA_SUCCESS;
 }
@@ -95,6 +103,12 @@ mha_status mha_engine_create(const mha_engine_desc *desc, mha_engine **engine, m
     }
     if ((status = mha_cache_init(&e->cache, &d, &e->allocator, &e->log, error)))
         goto fail;
+    if (!(d.flags & MHA_ENGINE_UNTUNED) &&
+        !mha_config_load(&e->config, &e->allocator, d.flags & MHA_ENGINE_HERMETIC, d.tuning_path,
+                         d.tuning_text, &e->log)) {
+        status = mha_fail(error, MHA_ERR_HOST_MEMORY, "no memory for tuning results");
+        goto fail;
+    }
     cl_int code = clRetainContext(d.context);
     if (code) {
         status = mha_fail_cl(error, code, "clRetainContext");
@@ -125,6 +139,7 @@ void mha_engine_release(mha_engine *engine) {
         clReleaseContext(engine->context);
     if (engine->device)
         clReleaseDevice(engine->device);
+    mha_config_release(&engine->config, &engine->allocator);
     mha_cache_release(&engine->cache, &engine->allocator);
     mha_release(&engine->allocator, engine->device_identity);
     mha_release(&engine->allocator, engine->kernel_dir);

@@ -1,10 +1,10 @@
-/* One (context, device): its facts, its compiled programs, its cache. */
+/* One (context, device): its facts, its tuning results, its compiled programs, its cache. */
 #ifndef MHA_ENGINE_H
 #define MHA_ENGINE_H
 
 #include "allocator.h"
 #include "cache.h"
-#include "device.h"
+#include "config.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -23,6 +23,7 @@ struct mha_engine {
     cl_device_id device;
     struct device_caps caps;
     char *device_identity; /* device, driver and platform, in full */
+    struct config config;  /* tuning results; immutable */
 
     pthread_mutex_t lock; /* guards what follows */
     struct program *programs;

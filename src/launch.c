@@ -1,7 +1,7 @@
 /* In: a plan, buffers, arguments. Out: dispatched kernels. */
 #include "launch.h"
 
-#include "clblast.h"
+#include "provider.h"
 
 #include <math.h>
 #include <string.h>

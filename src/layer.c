@@ -229,14 +229,14 @@ static mha_status lay_out(struct blueprint *b, const struct device_caps *caps, m
 }
 
 /* What selection would choose, without compiling. */
-static mha_status check_support(struct blueprint *b, const struct device_caps *caps,
-                                mha_error *error) {
+static mha_status check_support(struct blueprint *b, const mha_engine *engine, mha_error *error) {
+    const struct device_caps *caps = &engine->caps;
     for (int s = 0; s < LAYER_STAGES; ++s) {
         struct selection selection;
         mha_status status;
         if (!has_stage(b, s))
             continue;
-        if ((status = mha_select(&b->stages[s], caps, 0, &selection, error)))
+        if ((status = mha_select(&b->stages[s], caps, &engine->config, 0, &selection, error)))
             return status;
         b->sizes[s].workspace_bytes =
             selection.variant->workspace_bytes(&b->stages[s], caps, &selection.tuning);
@@ -251,8 +251,7 @@ mha_status mha_layer_supported(const mha_engine *engine, const mha_layer_desc *d
     struct blueprint b;
     mha_status status;
     if ((status = mha_plan_check_engine(engine, error)) ||
-        (status = make_blueprint(&b, desc, error)) ||
-        (status = check_support(&b, &engine->caps, error)))
+        (status = make_blueprint(&b, desc, error)) || (status = check_support(&b, engine, error)))
         return status;
     return mha_succeed(error);
 }
@@ -266,8 +265,7 @@ mha_status mha_layer_plan_create(mha_engine *engine, const mha_layer_desc *desc,
         return mha_fail(error, MHA_ERR_NULL, "plan is NULL");
     *plan = NULL;
     if ((status = mha_plan_check_engine(engine, error)) ||
-        (status = make_blueprint(&b, desc, error)) ||
-        (status = check_support(&b, &engine->caps, error)))
+        (status = make_blueprint(&b, desc, error)) || (status = check_support(&b, engine, error)))
         return status;
     p = mha_plan_allocate(engine, &(struct problem){.operation = OPERATION_LAYER}, error);
     if (!p)

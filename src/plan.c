@@ -84,7 +84,8 @@ mha_status mha_plan_check(const struct mha_plan *plan, enum operation operation,
 mha_status mha_plan_supported(const mha_engine *engine, const struct problem *problem,
                               mha_error *error) {
     struct selection selection;
-    const mha_status status = mha_select(problem, &engine->caps, 0, &selection, error);
+    const mha_status status =
+        mha_select(problem, &engine->caps, &engine->config, 0, &selection, error);
     return status ? status : mha_succeed(error);
 }
 
@@ -124,13 +125,13 @@ mha_status mha_plan_make(mha_engine *engine, const struct problem *problem, mha_
     if (!p)
         return MHA_ERR_HOST_MEMORY;
     /* A variant that the device's compiler can't take is no reason to fail: the next one may do,
-     * down to the reference. One asked for by name is not replaced. */
+     * down to the reference. One asked for by name is not replaced, but its values may be. */
     mha_error reason = {.status = MHA_SUCCESS};
     struct device_caps caps = engine->caps;
     for (int skip = 0;;) {
         mha_error select_error;
         size_t group_limit = SIZE_MAX;
-        status = mha_select(problem, &caps, skip, &p->selection, &select_error);
+        status = mha_select(problem, &caps, &engine->config, skip, &p->selection, &select_error);
         if (status) {
             reason = reason.status ? reason : select_error;
             break;
@@ -147,7 +148,7 @@ mha_status mha_plan_make(mha_engine *engine, const struct problem *problem, mha_
             caps.max_work_group = group_limit;
             continue;
         }
-        if (problem->variant[0] || !is_variants_fault(status))
+        if (!is_variants_fault(status))
             break;
         mha_log(&engine->log, MHA_LOG_WARNING, "variant %s is not usable on %s: %s",
                 p->selection.variant->name, engine->caps.name, reason.message);
@@ -159,6 +160,24 @@ mha_status mha_plan_make(mha_engine *engine, const struct problem *problem, mha_
         if (error)
             *error = reason;
         return reason.status;
+    }
+    *plan = p;
+    return mha_succeed(error);
+}
+
+mha_status mha_plan_make_selected(mha_engine *engine, const struct problem *problem,
+                                  const struct selection *selection, mha_plan **plan,
+                                  mha_error *error) {
+    size_t group_limit = SIZE_MAX;
+    mha_plan *p = mha_plan_allocate(engine, problem, error);
+    if (!p)
+        return MHA_ERR_HOST_MEMORY;
+    p->selection = *selection;
+    set_sizes(p);
+    const mha_status status = make_kernels(p, &group_limit, error);
+    if (status) {
+        mha_plan_destroy(&p);
+        return status;
     }
     *plan = p;
     return mha_succeed(error);
@@ -234,20 +253,10 @@ static void count_work(const struct mha_plan *plan, mha_plan_info *info) {
                 count_work(plan->layer->stages[s], info);
         return;
     }
-    const double bytes = (double)mha_dtype_bytes(p->dtype);
-    if (p->operation == OPERATION_LINEAR) {
-        const double rows = p->rows, in = p->in_features, out = p->out_features;
-        const double depth = in + (p->flags & MHA_LINEAR_BIAS ? 1 : 0);
-        info->flops += 2 * rows * in * out;
-        info->bytes +=
-            rows * (in + out) * bytes + depth * out * (double)mha_dtype_bytes(p->weight_dtype);
-        return;
-    }
-    const double q_rows = (double)p->batch * p->q_heads * p->seqlen_q;
-    const double kv_rows = (double)p->batch * p->kv_heads * p->seqlen_kv;
-    const double dims = (double)p->head_dim_qk + p->head_dim_v;
-    info->flops += 2 * q_rows * p->seqlen_kv * dims;
-    info->bytes += (q_rows + kv_rows) * dims * bytes;
+    const struct shape shape = mha_shape_of(p);
+    const struct shape_work work = mha_shape_work(&shape, p->flags & MHA_LINEAR_BIAS);
+    info->flops += work.flops;
+    info->bytes += work.bytes;
 }
 
 mha_status mha_plan_get_info(const mha_plan *plan, mha_plan_info *info, mha_error *error) {

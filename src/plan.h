@@ -33,4 +33,9 @@ mha_plan *mha_plan_allocate(mha_engine *engine, const struct problem *problem, m
 mha_status mha_plan_make(mha_engine *engine, const struct problem *problem, mha_plan **plan,
                          mha_error *error);
 
+/* The same for a choice already made, by a tuner: no other takes its place. */
+mha_status mha_plan_make_selected(mha_engine *engine, const struct problem *problem,
+                                  const struct selection *selection, mha_plan **plan,
+                                  mha_error *error);
+
 #endif

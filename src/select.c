@@ -1,17 +1,40 @@
-/* In: struct problem, struct device_caps. Out: struct selection, or why there is none. */
+/* In: struct problem, struct device_caps, struct config. Out: struct selection, or why there is
+ * none. */
 #include "select.h"
 
-#include "clblast.h"
+#include "provider.h"
 
 #include <stdio.h>
 #include <string.h>
 
-/* Legal with the heuristic's values, and within the workspace limit. */
-static bool try_variant(const struct variant *variant, const struct problem *problem,
-                        const struct device_caps *caps, struct selection *selection, char *why,
-                        size_t why_bytes) {
+/* A variant with the values of a tuning result, or without one those of its heuristic. */
+struct choice {
+    const struct variant *variant;
+    const struct config_entry *entry;
+    enum config_match match;
+    const char *reason;
+};
+
+static void set_values(const struct choice *choice, const struct problem *problem,
+                       const struct device_caps *caps, struct selection *selection) {
+    const struct variant *variant = choice->variant;
     *selection = (struct selection){.variant = variant, .source = "heuristic"};
-    variant->heuristic(problem, caps, &selection->tuning);
+    if (!choice->entry) {
+        variant->heuristic(problem, caps, &selection->tuning);
+        return;
+    }
+    selection->tuning = choice->entry->tuning;
+    mha_tuning_fit(variant, problem, &selection->tuning);
+    snprintf(selection->source, sizeof(selection->source), "%s table: %s", choice->entry->layer,
+             mha_config_match_name(choice->match));
+}
+
+/* Legal with its values, and within the workspace limit. */
+static bool try_choice(const struct choice *choice, const struct problem *problem,
+                       const struct device_caps *caps, struct selection *selection, char *why,
+                       size_t why_bytes) {
+    const struct variant *variant = choice->variant;
+    set_values(choice, problem, caps, selection);
     if (!variant->legal(problem, caps, &selection->tuning, why, why_bytes))
         return false;
     const double loops = variant->loops(problem, &selection->tuning);
@@ -84,38 +107,62 @@ static void prefer_linear(const struct problem *problem, const struct device_cap
     memcpy(order, preferences, sizeof(preferences));
 }
 
-mha_status mha_select(const struct problem *problem, const struct device_caps *caps, int skip,
-                      struct selection *selection, mha_error *error) {
+/* One by name or by a tuning result, the values of the heuristic after it, then preferences. */
+#define MAX_CHOICES (1 + MAX_PREFERENCES)
+
+/* What is tried, in this order; returns how many, 0 for a name that no variant has. */
+static int list_choices(const struct problem *problem, const struct device_caps *caps,
+                        const struct config *config, struct choice *choices) {
+    struct preference preferences[MAX_PREFERENCES] = {{NULL, NULL}};
+    enum config_match match = MATCH_NONE;
+    const struct config_entry *entry =
+        config ? mha_config_find(config, problem, caps, &match) : NULL;
+    int count = 0;
+    if (entry && !entry->is_default)
+        choices[count++] = (struct choice){entry->variant, entry, match, "measured fastest"};
+    if (problem->variant[0])
+        preferences[0] = (struct preference){problem->variant, "asked for by name"};
+    else if (problem->operation == OPERATION_LINEAR)
+        prefer_linear(problem, caps, preferences);
+    else
+        prefer_attention(problem, caps, preferences);
+    for (int i = 0; i < MAX_PREFERENCES; ++i) {
+        const struct variant *variant =
+            preferences[i].name ? mha_variant_find(problem->operation, preferences[i].name) : NULL;
+        if (variant)
+            choices[count++] = (struct choice){variant, NULL, MATCH_NONE, preferences[i].reason};
+    }
+    return count;
+}
+
+mha_status mha_select(const struct problem *problem, const struct device_caps *caps,
+                      const struct config *config, int skip, struct selection *selection,
+                      mha_error *error) {
     if (problem->dtype == MHA_F64 && !caps->has_fp64)
         return mha_fail(error, MHA_ERR_UNSUPPORTED, "%s has no fp64 (cl_khr_fp64)", caps->name);
-    struct preference order[1 + MAX_PREFERENCES] = {
-        {problem->variant[0] ? problem->variant : NULL, "asked for by name"}};
-    (problem->operation == OPERATION_LINEAR ? prefer_linear : prefer_attention)(problem, caps,
-                                                                                order + 1);
+    struct choice choices[MAX_CHOICES];
+    const int count = list_choices(problem, caps, config, choices);
     char whys[400] = "", why[160];
-    for (size_t i = 0; i < sizeof(order) / sizeof(*order); ++i) {
-        const struct variant *variant =
-            order[i].name ? mha_variant_find(problem->operation, order[i].name) : NULL;
-        if (i == 0 && order[0].name && !variant)
-            return mha_fail(error, MHA_ERR_VARIANT, "no variant of %s is called \"%s\"",
-                            problem->operation == OPERATION_LINEAR ? "projections" : "attention",
-                            problem->variant);
-        if (!variant)
-            continue;
+    if (!count)
+        return mha_fail(error, MHA_ERR_VARIANT, "no variant of %s is called \"%s\"",
+                        problem->operation == OPERATION_LINEAR ? "projections" : "attention",
+                        problem->variant);
+    for (int i = 0; i < count; ++i) {
         why[0] = 0;
-        if (try_variant(variant, problem, caps, selection, why, sizeof(why))) {
+        if (try_choice(&choices[i], problem, caps, selection, why, sizeof(why))) {
             if (skip-- > 0)
                 continue;
-            snprintf(selection->reason, sizeof(selection->reason), "%s%s%s", order[i].reason,
+            snprintf(selection->reason, sizeof(selection->reason), "%s%s%.170s", choices[i].reason,
                      whys[0] ? "; passed over: " : "", whys);
             return MHA_SUCCESS;
         }
-        if (i == 0)
-            return mha_fail(error, MHA_ERR_VARIANT, "variant %s can't do this: %s", variant->name,
-                            why);
         const size_t used = strlen(whys);
-        snprintf(whys + used, sizeof(whys) - used, "%s%s %s", used ? "; " : "", variant->name, why);
+        snprintf(whys + used, sizeof(whys) - used, "%s%s %s", used ? "; " : "",
+                 choices[i].variant->name, why);
     }
+    if (problem->variant[0])
+        return mha_fail(error, MHA_ERR_VARIANT, "variant %s can't do this: %s", problem->variant,
+                        why);
     return mha_fail(error, MHA_ERR_UNSUPPORTED, "no variant can do this on %s: %s", caps->name,
                     whys);
 }

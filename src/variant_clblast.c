@@ -1,5 +1,7 @@
-/* clblast: linear projections by CLBlast's GEMM, over a copy of the bias. */
-#include "clblast.h"
+/* clblast: linear projections by CLBlast's GEMM, over a copy of the bias, with the values of its
+ * database or with tuned ones. */
+#include "clblast_values.h"
+#include "provider.h"
 #include "variant_list.h"
 
 #include <math.h>
@@ -9,14 +11,161 @@
 
 enum { BIAS, PACK };
 
+/* Results of a work-item, and multiply-adds of its unrolled inner loop: with more, compilers take
+ * minutes, and registers run out long before. The direct kernel is in its program eight times over,
+ * and compilers for CPUs are slow. */
+#define MAX_RESULTS 256
+#define MAX_RESULTS_DIRECT 64
+#define MAX_RESULTS_DIRECT_CPU 16
+#define MAX_UNROLLED 1024
+
+/* Work-items of a kernel that a plan does not use, but which is compiled all the same. */
+#define IDLE_GROUP 64
+
+/* The vectors that CLBlast's own tuner tries; where the device has wider ones, they may be too. */
+#define COMMON_LANES 8
+
 static void heuristic(const struct problem *p, const struct device_caps *caps, struct tuning *t) {
     (void)p, (void)caps;
     *t = (struct tuning){{0}};
+    for (int i = 0; mha_variant_clblast.tunables[i].values[0]; ++i)
+        t->value[mha_variant_clblast.tunables[i].tunable] =
+            mha_variant_clblast.tunables[i].values[0];
+}
+
+static bool uses(const struct tuning *t, enum tunable tunable) {
+    switch (tunable) {
+    case GEMM_KERNEL:
+        return true;
+    case NWG:
+    case KWG:
+    case STRM:
+    case STRN:
+    case SA:
+    case SB:
+        return t->value[GEMM_KERNEL] == CLBLAST_INDIRECT;
+    default:
+        return t->value[GEMM_KERNEL] != CLBLAST_OWN;
+    }
+}
+
+/* One name for each tuning: what has no effect has its first value. */
+static bool is_canonical(const struct tuning *t, char *why, size_t why_bytes) {
+    for (int i = 0; mha_variant_clblast.tunables[i].values[0]; ++i) {
+        const struct variant_tunable *tunable = &mha_variant_clblast.tunables[i];
+        const int value = t->value[tunable->tunable];
+        if (uses(t, tunable->tunable) || value == tunable->values[0])
+            continue;
+        snprintf(why, why_bytes, "%s %d has no effect with GEMM_KERNEL %d",
+                 mha_tunable_names[tunable->tunable], value, t->value[GEMM_KERNEL]);
+        return false;
+    }
+    return true;
+}
+
+/* Tiles are whole work-items of whole vectors. */
+static bool are_tiles_legal(const struct device_caps *caps, const int *v, char *why,
+                            size_t why_bytes) {
+    const int columns = v[GEMM_KERNEL] == CLBLAST_INDIRECT ? v[NWG] : v[MWG];
+    const int results = v[MWG] / v[MDIMC] * (columns / v[NDIMC]);
+    const int most = v[GEMM_KERNEL] != CLBLAST_DIRECT ? MAX_RESULTS
+                     : caps->is_cpu                   ? MAX_RESULTS_DIRECT_CPU
+                                                      : MAX_RESULTS_DIRECT;
+    if (v[MWG] % (v[MDIMC] * v[VWM]))
+        snprintf(why, why_bytes, "MWG %d is not a multiple of MDIMC %d * VWM %d", v[MWG], v[MDIMC],
+                 v[VWM]);
+    else if (columns % (v[NDIMC] * v[VWN]))
+        snprintf(why, why_bytes, "%d columns are not a multiple of NDIMC %d * VWN %d", columns,
+                 v[NDIMC], v[VWN]);
+    else if (results > most)
+        snprintf(why, why_bytes, "a work-item has %d results, more than %d", results, most);
+    else if (results * v[KWI] > MAX_UNROLLED)
+        snprintf(why, why_bytes, "KWI %d unrolls too much", v[KWI]);
+    else
+        return true;
+    return false;
+}
+
+/* What each kernel wants beyond even tiles. */
+static bool is_kernel_legal(const int *v, char *why, size_t why_bytes) {
+    switch (v[GEMM_KERNEL]) {
+    case CLBLAST_DIRECT:
+        if (v[MWG] % v[KWI] == 0)
+            return true;
+        snprintf(why, why_bytes, "MWG %d is not a multiple of KWI %d", v[MWG], v[KWI]);
+        return false;
+    case CLBLAST_INDIRECT_2:
+        if (v[KWI] % v[VWN] == 0)
+            return true;
+        snprintf(why, why_bytes, "KWI %d is not a multiple of VWN %d", v[KWI], v[VWN]);
+        return false;
+    default:
+        /* A staged tile is loaded by rows of as many work-items as the operand has, each row
+         * taking its share of the inner dimension. */
+        if (v[KWG] % v[KWI] || (v[SA] == 2 && v[KWG] % v[NDIMC]) ||
+            (v[SB] == 2 && v[KWG] % v[MDIMC])) {
+            snprintf(why, why_bytes, "KWG %d is not a multiple of KWI and staging's work-items",
+                     v[KWG]);
+            return false;
+        }
+        /* With one vector per work-item strides change nothing. */
+        if ((v[STRM] == 2 && v[MWG] == v[MDIMC] * v[VWM]) ||
+            (v[STRN] == 2 && v[NWG] == v[NDIMC] * v[VWN])) {
+            snprintf(why, why_bytes, "a work-item has one vector: nothing to stride over");
+            return false;
+        }
+        return true;
+    }
+}
+
+static size_t local_elements(const int *v) {
+    const size_t rows = (size_t)v[MWG], columns = (size_t)v[NWG], depth = (size_t)v[KWG];
+    if (v[GEMM_KERNEL] == CLBLAST_DIRECT)
+        return 2 * rows * (rows + 1);
+    if (v[GEMM_KERNEL] == CLBLAST_INDIRECT_2)
+        return 0;
+    return (v[SA] == 2 ? depth * rows : 0) + (v[SB] == 2 ? depth * columns : 0);
+}
+
+static bool fits_device(const struct problem *p, const struct device_caps *caps, const int *v,
+                        char *why, size_t why_bytes) {
+    const size_t group = (size_t)(v[MDIMC] * v[NDIMC]);
+    const size_t bytes = local_elements(v) * mha_dtype_bytes(p->dtype);
+    const int lanes = v[VWM] > v[VWN] ? v[VWM] : v[VWN];
+    if (group > caps->max_work_group || IDLE_GROUP > caps->max_work_group ||
+        (size_t)v[MDIMC] > caps->max_work_item)
+        snprintf(why, why_bytes, "work-groups of %zu, the device has %zu",
+                 group > IDLE_GROUP ? group : IDLE_GROUP, caps->max_work_group);
+    else if (lanes > COMMON_LANES && lanes > (int)caps->float_vector)
+        snprintf(why, why_bytes, "vectors of %d, the device has %u", lanes, caps->float_vector);
+    else if (bytes > caps->local_bytes)
+        snprintf(why, why_bytes, "needs %zu bytes of local memory, the device has %llu", bytes,
+                 (unsigned long long)caps->local_bytes);
+    else
+        return true;
+    return false;
+}
+
+static bool is_tuning_legal(const struct problem *p, const struct device_caps *caps,
+                            const struct tuning *t, char *why, size_t why_bytes) {
+    const int *v = t->value;
+    const double least = CLBLAST_LEAST_INDIRECT;
+    if (!is_canonical(t, why, why_bytes))
+        return false;
+    if (v[GEMM_KERNEL] == CLBLAST_OWN)
+        return true;
+    if (v[GEMM_KERNEL] != CLBLAST_DIRECT &&
+        (double)mha_clblast_rows(p, caps) * p->in_features * p->out_features <
+            least * least * least) {
+        snprintf(why, why_bytes, "too small a product for an indirect kernel");
+        return false;
+    }
+    return are_tiles_legal(caps, v, why, why_bytes) && is_kernel_legal(v, why, why_bytes) &&
+           fits_device(p, caps, v, why, why_bytes);
 }
 
 static bool legal(const struct problem *p, const struct device_caps *caps, const struct tuning *t,
                   char *why, size_t why_bytes) {
-    (void)caps, (void)t;
     const bool is_single = p->dtype == MHA_F32 || p->dtype == MHA_F64;
     if (!mha_clblast_is_built)
         snprintf(why, why_bytes, "the library was built without CLBlast");
@@ -28,7 +177,7 @@ static bool legal(const struct problem *p, const struct device_caps *caps, const
              (double)p->in_features * p->out_features > INT32_MAX)
         snprintf(why, why_bytes, "counts elements in 32 bits");
     else
-        return true;
+        return is_tuning_legal(p, caps, t, why, why_bytes);
     return false;
 }
 
@@ -44,8 +193,7 @@ int mha_clblast_rows(const struct problem *p, const struct device_caps *caps) {
 
 static size_t workspace_bytes(const struct problem *p, const struct device_caps *caps,
                               const struct tuning *t) {
-    (void)t;
-    return mha_clblast_workspace(p, caps);
+    return mha_clblast_workspace(p, caps, t);
 }
 
 /* Columns from *column on that are one matrix in y: a head, a segment, or several segments. */
@@ -123,8 +271,24 @@ const struct variant mha_variant_clblast = {
     .operation = OPERATION_LINEAR,
     .files = {"arguments.h", "types.cl", "gemm.cl", "gemm_bias.cl", "gemm_copy.cl"},
     .kernels = {{"gemm_bias", false}, {"gemm_pack", false}},
+    .tunables = {{GEMM_KERNEL,
+                  false,
+                  {CLBLAST_OWN, CLBLAST_DIRECT, CLBLAST_INDIRECT, CLBLAST_INDIRECT_2}},
+                 {MWG, false, {8, 16, 32, 64, 128}},
+                 {NWG, false, {8, 16, 32, 64, 128}},
+                 {KWG, false, {16, 32}},
+                 {KWI, false, {1, 2, 4, 8, 16}},
+                 {MDIMC, false, {1, 2, 4, 8, 16, 32}},
+                 {NDIMC, false, {1, 2, 4, 8, 16, 32}},
+                 {VWM, false, {1, 2, 4, 8, 16}},
+                 {VWN, false, {1, 2, 4, 8, 16}},
+                 {STRM, false, {1, 2}},
+                 {STRN, false, {1, 2}},
+                 {SA, false, {1, 2}},
+                 {SB, false, {1, 2}}},
     .defines = mha_gemm_defines,
     .heuristic = heuristic,
+    .uses = uses,
     .legal = legal,
     .workspace_bytes = workspace_bytes,
     .launch = launch,

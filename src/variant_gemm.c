@@ -173,6 +173,12 @@ static void panel_heuristic(const struct problem *p, const struct device_caps *c
     }
 }
 
+static void panel_fit(const struct problem *p, struct tuning *t) {
+    int *v = t->value;
+    v[BLOCK_M] = even_block(p->rows, v[BLOCK_M], v[MICRO_M]);
+    v[BLOCK_N] = even_block(p->out_features, v[BLOCK_N], panel_columns(t));
+}
+
 static bool panel_legal(const struct problem *p, const struct device_caps *caps,
                         const struct tuning *t, char *why, size_t why_bytes) {
     const int *v = t->value;
@@ -226,6 +232,7 @@ const struct variant mha_variant_gemm_panel = {
                  {BLOCK_K, true, {48, 96, 192, 256, 384, 512, 768}}},
     .defines = mha_gemm_defines,
     .heuristic = panel_heuristic,
+    .fit = panel_fit,
     .legal = panel_legal,
     .local_bytes = panel_local,
     .workspace_bytes = panel_workspace,

@@ -72,6 +72,13 @@ static void heuristic(const struct problem *p, const struct device_caps *caps, s
     choose_blocks(p, caps, t);
 }
 
+static void fit(const struct problem *p, struct tuning *t) {
+    int *v = t->value;
+    v[BLOCK_Q] = even_block(p->seqlen_q, v[BLOCK_Q], v[VEC] * v[LANE_VECTORS]);
+    v[BLOCK_KV] = even_block(p->seqlen_kv, v[BLOCK_KV], 4);
+    v[SPLIT_KEYS] = round_up(v[SPLIT_KEYS], v[BLOCK_KV]);
+}
+
 static void heuristic_split(const struct problem *p, const struct device_caps *caps,
                             struct tuning *t) {
     heuristic(p, caps, t);
@@ -128,6 +135,7 @@ const struct variant mha_variant_panel = {
     .kernels = {{"panel", true}},
     .tunables = {PANEL_TUNABLES, {BLOCK_KV, false, {32, 64, 96, 128, 160, 192, 208, 256, 384}}},
     .heuristic = heuristic,
+    .fit = fit,
     .legal = legal,
     .local_bytes = local_bytes,
     .workspace_bytes = mha_fused_workspace,
@@ -144,6 +152,7 @@ const struct variant mha_variant_panel_split = {
                  {BLOCK_KV, false, {32, 64, 96, 128, 160, 192, 208, 256, 384}},
                  {SPLIT_KEYS, false, {256, 512, 1024, 2048, 4096}}},
     .heuristic = heuristic_split,
+    .fit = fit,
     .legal = legal,
     .local_bytes = local_bytes,
     .workspace_bytes = mha_fused_workspace,

@@ -23,6 +23,19 @@ const char *const mha_tunable_names[TUNABLE_COUNT] = {
     [BLOCK_K] = "BLOCK_K",
     [THREADS_M] = "THREADS_M",
     [THREADS_N] = "THREADS_N",
+    [GEMM_KERNEL] = "GEMM_KERNEL",
+    [MWG] = "MWG",
+    [NWG] = "NWG",
+    [KWG] = "KWG",
+    [KWI] = "KWI",
+    [MDIMC] = "MDIMC",
+    [NDIMC] = "NDIMC",
+    [VWM] = "VWM",
+    [VWN] = "VWN",
+    [STRM] = "STRM",
+    [STRN] = "STRN",
+    [SA] = "SA",
+    [SB] = "SB",
 };
 
 const struct variant *const mha_variants[] = {
@@ -100,13 +113,21 @@ const char *mha_linear_variant_name(size_t index) {
     return name_of(OPERATION_LINEAR, index);
 }
 
+void mha_tuning_fit(const struct variant *variant, const struct problem *problem,
+                    struct tuning *tuning) {
+    if (variant->fit)
+        variant->fit(problem, tuning);
+}
+
 void mha_tuning_print(const struct variant *variant, const struct tuning *tuning, char *text,
                       size_t bytes) {
     size_t used = 0;
     text[0] = 0;
     for (size_t i = 0; i < TUNABLE_COUNT && variant->tunables[i].values[0]; ++i) {
         const enum tunable t = variant->tunables[i].tunable;
-        const int n = snprintf(text + used, bytes - used, "%s%s=%d", i ? " " : "",
+        if (variant->uses && !variant->uses(tuning, t))
+            continue;
+        const int n = snprintf(text + used, bytes - used, "%s%s=%d", used ? " " : "",
                                mha_tunable_names[t], tuning->value[t]);
         if (n < 0 || (size_t)n >= bytes - used)
             return;

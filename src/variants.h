@@ -28,6 +28,21 @@ enum tunable {
     BLOCK_K,      /* elements of the inner dimension in a slice */
     THREADS_M,    /* work-items along the rows of a tile */
     THREADS_N,    /* work-items along its columns */
+    /* Of CLBlast, by the names of its indirect kernel; the direct one's are the same with a D. The
+     * second form of the indirect one has rows and columns change places. */
+    GEMM_KERNEL, /* 1 all as CLBlast's database has it, 2 direct, 3 indirect, 4 its second form */
+    MWG,         /* rows of a work-group; direct: also columns, and inner elements of a tile */
+    NWG,         /* columns of a work-group; second form: as many as rows */
+    KWG,         /* elements of the inner dimension in a tile */
+    KWI,         /* of them unrolled; second form: in a register tile (KREG) */
+    MDIMC,       /* work-items along the rows */
+    NDIMC,       /* work-items along the columns */
+    VWM,         /* lanes of a vector along the rows */
+    VWN,         /* lanes of a vector along the columns; second form: the inner dimension */
+    STRM,        /* rows of a work-item: 1 side by side, 2 strided */
+    STRN,        /* the same of its columns */
+    SA,          /* of the left operand's tile: 1 none, 2 in local memory */
+    SB,          /* the same of the right operand's */
     TUNABLE_COUNT
 };
 
@@ -84,6 +99,12 @@ struct variant {
     const char *(*defines)(const struct problem *, char *text, size_t bytes);
     /* What the device alone suggests; always legal() where anything is. */
     void (*heuristic)(const struct problem *, const struct device_caps *, struct tuning *);
+    /* Whether these values make any use of one of the variant's tunables; legal() wants those that
+     * have none at the first value of their domain. NULL: of all. */
+    bool (*uses)(const struct tuning *, enum tunable);
+    /* Block sizes of the domain are upper bounds: makes of them equal blocks of the problem's
+     * lengths. NULL: values are taken as they are. */
+    void (*fit)(const struct problem *, struct tuning *);
     /* Whether these values can run this problem on this device; else why not, in `why`. */
     bool (*legal)(const struct problem *, const struct device_caps *, const struct tuning *,
                   char *why, size_t why_bytes);
@@ -111,9 +132,13 @@ extern const size_t mha_variant_count;
 /* NULL for a name that no variant of the operation has. */
 const struct variant *mha_variant_find(enum operation operation, const char *name);
 
-/* "BLOCK_Q=96 BLOCK_KV=128", cut to `bytes`. */
+/* "BLOCK_Q=96 BLOCK_KV=128", of what is used, cut to `bytes`. */
 void mha_tuning_print(const struct variant *variant, const struct tuning *tuning, char *text,
                       size_t bytes);
+
+/* variant.fit, where there is one. */
+void mha_tuning_fit(const struct variant *variant, const struct problem *problem,
+                    struct tuning *tuning);
 
 /* variant.panel_columns where there are no panels. */
 int mha_unpacked_columns(const struct tuning *tuning);

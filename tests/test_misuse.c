@@ -268,11 +268,16 @@ Test(misuse, engines) {
 #define ENGINE(member, kind, v) EDIT(mha_engine_desc, member, kind, v)
     const struct misuse misuses[] = {
         {"struct_size 0", MHA_ERR_STRUCT_SIZE, "0", {ENGINE(struct_size, i64, 0)}},
-        {"unknown flag", MHA_ERR_FLAGS, "0x4", {ENGINE(flags, i64, 4)}},
+        {"unknown flag", MHA_ERR_FLAGS, "0x8", {ENGINE(flags, i64, 8)}},
         {"no context", MHA_ERR_NULL, "context", {ENGINE(context, pointer, NULL)}},
         {"no device", MHA_ERR_NULL, "device", {ENGINE(device, pointer, NULL)}},
         {"a folder, but hermetic", MHA_ERR_FLAGS, "cache_dir", {ENGINE(cache_dir, pointer, "x")}},
         {"kernels, but hermetic", MHA_ERR_FLAGS, "kernel_dir", {ENGINE(kernel_dir, pointer, "x")}},
+        {"tuned, but hermetic", MHA_ERR_FLAGS, "tuning_path", {ENGINE(tuning_path, pointer, "x")}},
+        {"tuned, but untuned",
+         MHA_ERR_FLAGS,
+         "tuning_text",
+         {ENGINE(flags, i64, MHA_ENGINE_UNTUNED), ENGINE(tuning_text, pointer, "x")}},
     };
     for (size_t n = 0; n < sizeof(misuses) / sizeof(*misuses); ++n) {
         mha_engine_desc desc = {.struct_size = sizeof(desc),

@@ -80,8 +80,8 @@ Test(unit, every_device_gets_a_legal_fused_variant) {
                     desc.head_dim_qk = desc.head_dim_v = head_dims[h];
                     desc.max_seqlen_q = desc.max_seqlen_kv = lengths[n];
                     const struct problem problem = problem_of(&desc);
-                    cr_assert_eq(mha_select(&problem, &caps, 0, &selection, &error), MHA_SUCCESS,
-                                 "%s", error.message);
+                    cr_assert_eq(mha_select(&problem, &caps, NULL, 0, &selection, &error),
+                                 MHA_SUCCESS, "%s", error.message);
                     cr_assert(selection.variant->legal(&problem, &caps, &selection.tuning, why,
                                                        sizeof(why)),
                               "%s", why);
@@ -115,8 +115,8 @@ Test(unit, every_device_gets_a_legal_projection) {
                 desc.out_features = sizes[n / SIZES / SIZES];
                 cr_assert_eq(mha_linear_problem_init(&problem, &desc, &error), MHA_SUCCESS, "%s",
                              error.message);
-                cr_assert_eq(mha_select(&problem, &caps, 0, &selection, &error), MHA_SUCCESS, "%s",
-                             error.message);
+                cr_assert_eq(mha_select(&problem, &caps, NULL, 0, &selection, &error), MHA_SUCCESS,
+                             "%s", error.message);
                 const struct variant *variant = selection.variant;
                 cr_assert(variant->legal(&problem, &caps, &selection.tuning, why, sizeof(why)),
                           "%s", why);
@@ -132,7 +132,7 @@ Test(unit, scores_go_to_staged) {
     for (size_t d = 0; d < DEVICE_COUNT; ++d) {
         const struct device_caps caps = caps_of(d);
         struct selection selection;
-        cr_assert_eq(mha_select(&problem, &caps, 0, &selection, NULL), MHA_SUCCESS);
+        cr_assert_eq(mha_select(&problem, &caps, NULL, 0, &selection, NULL), MHA_SUCCESS);
         cr_expect_str_eq(selection.variant->name, "staged");
     }
 }
@@ -146,7 +146,7 @@ Test(unit, few_queries_share_out_the_keys) {
         const struct problem problem = problem_of(&desc);
         const struct device_caps caps = caps_of(d);
         struct selection selection;
-        cr_assert_eq(mha_select(&problem, &caps, 0, &selection, NULL), MHA_SUCCESS);
+        cr_assert_eq(mha_select(&problem, &caps, NULL, 0, &selection, NULL), MHA_SUCCESS);
         if (12 < 8 * (int)devices[d].units)
             cr_expect(strstr(selection.variant->name, "_split"), "%s: %s", devices[d].name,
                       selection.variant->name);
@@ -160,7 +160,7 @@ Test(unit, workspace_limit_chunks_the_heads) {
     const struct problem problem = problem_of(&desc);
     const struct device_caps caps = caps_of(0);
     struct selection selection;
-    cr_assert_eq(mha_select(&problem, &caps, 0, &selection, NULL), MHA_SUCCESS);
+    cr_assert_eq(mha_select(&problem, &caps, NULL, 0, &selection, NULL), MHA_SUCCESS);
     cr_expect_eq(selection.variant->workspace_bytes(&problem, &caps, &selection.tuning),
                  desc.workspace_limit_bytes);
     /* 48 heads, 5 at a time: 10 chunks of 3 kernels, each pair once. */
@@ -178,7 +178,7 @@ Test(unit, workspace_limit_chunks_the_heads) {
     desc.workspace_limit_bytes = 197 * 197 * 4 - 1;
     const struct problem too_small = problem_of(&desc);
     mha_error error;
-    cr_expect_eq(mha_select(&too_small, &caps, 0, &selection, &error), MHA_ERR_VARIANT);
+    cr_expect_eq(mha_select(&too_small, &caps, NULL, 0, &selection, &error), MHA_ERR_VARIANT);
     cr_expect(strstr(error.message, "155235"), "%s", error.message);
 }
 

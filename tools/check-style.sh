@@ -9,7 +9,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 bad=0
 mapfile -t sources < <(find include src cl tests examples tools tune -type f \
-    \( -name '*.c' -o -name '*.h' -o -name '*.cl' \) 2>/dev/null | sort)
+    \( -name '*.c' -o -name '*.cpp' -o -name '*.h' -o -name '*.cl' \) 2>/dev/null | sort)
 
 # Versions of clang-format disagree; the project's is 14, which Debian and Ubuntu both have.
 format=$(command -v clang-format-14 || command -v clang-format || true)
@@ -51,12 +51,12 @@ else
     echo "kernels: $n programs"
 fi
 
-# Defects in the library and the examples, as far as they are in the build.
+# Defects in the library, the tuner and the examples, as far as they are in the build.
 tidy=$(command -v clang-tidy-14 || command -v clang-tidy || true)
 if [ -z "$tidy" ] || ! "$tidy" --version | grep -q 'version 14\.'; then
     echo "clang-tidy: skipped, there is no clang-tidy 14 here"
 elif [ -f build/compile_commands.json ]; then
-    mapfile -t sources < <(for file in src/*.c examples/*.c; do
+    mapfile -t sources < <(for file in src/*.c tune/*.c examples/*.c; do
         grep -q "\"file\": \".*/$file\"" build/compile_commands.json && echo "$file"
     done)
     report=$(printf '%s\n' "${sources[@]}" |

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes a C file that holds each given text as a NUL-terminated array, and a table of them.
 
-Usage: embed.py OUTPUT INPUT...
+Usage: embed.py TABLE OUTPUT [INPUT...]
 """
 
 import pathlib
@@ -9,7 +9,8 @@ import sys
 
 
 def main() -> None:
-    output, *inputs = map(pathlib.Path, sys.argv[1:])
+    name = sys.argv[1]
+    output, *inputs = map(pathlib.Path, sys.argv[2:])
     lines = ['#include "source.h"', ""]
     table = []
     for number, path in enumerate(inputs):
@@ -19,7 +20,7 @@ def main() -> None:
             lines.append("    " + ", ".join(str(byte) for byte in data[start : start + 24]) + ",")
         lines.append("};")
         table.append(f'    {{.name = "{path.name}", .text = text_{number}}},')
-    lines += ["", "const struct kernel_text mha_kernel_texts[] = {", *table, "    {.name = NULL},", "};"]
+    lines += ["", f"const struct kernel_text {name}[] = {{", *table, "    {.name = NULL},", "};"]
     output.write_text("\n".join(lines) + "\n")
 
 

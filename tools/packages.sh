@@ -55,6 +55,7 @@ clinfo | clinfo | clinfo | clinfo | clinfo | clinfo
 opencl-device | pocl-opencl-icd | pocl | pocl | pocl | pocl
 pocl | pocl-opencl-icd | pocl | pocl | pocl | pocl
 jansson | libjansson-dev | jansson-devel | jansson | jansson-dev | libjansson-devel
+zlib | zlib1g-dev | zlib-devel | zlib | zlib-dev | zlib-devel
 cairo | libcairo2-dev | cairo-devel | cairo | cairo-dev | cairo-devel
 glib | libglib2.0-dev | glib2-devel | glib2 | glib-dev | glib2-devel
 libjpeg | libjpeg-dev | libjpeg-turbo-devel | libjpeg-turbo | libjpeg-turbo-dev | libjpeg8-devel
@@ -92,7 +93,7 @@ met() {
     pocl) [ -n "$(icd_file pocl)" ] ;;
     llvmpipe) [ -n "$(icd_file rusticl)" ] ;;
     fonts) [ -n "$(find /usr/share/fonts -name "*.[to]tf" -print -quit 2>/dev/null)" ] ;;
-    jansson | cairo | libjpeg | criterion) has_module "$1" ;;
+    jansson | zlib | cairo | libjpeg | criterion) has_module "$1" ;;
     glib) has_module glib-2.0 ;;
     clang-format | clang-tidy) has "$1-14" || has "$1" ;;
     python-venv) has python3 && python3 -c 'import venv, ensurepip' 2>/dev/null ;;

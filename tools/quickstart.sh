@@ -64,7 +64,7 @@ say "[1/6] What this machine has"
 # The compiler and clinfo first: other probes ask them.
 require compiler pkg-config clinfo opencl-loader ||
     fail "can't go on without these"
-require opencl-device opencl-headers meson ninja jansson cairo glib fonts ||
+require opencl-device opencl-headers meson ninja jansson zlib cairo glib fonts ||
     fail "can't go on without these"
 require libjpeg ||
     note "going on without: photos must be PNG"

@@ -4,6 +4,7 @@
 #   style      formatting, clang-tidy, and each kernel program through clang's OpenCL C 1.2
 #   header     mha_cl.h alone as C11 and C++17, warnings as errors; its man page
 #   unit       tests that need no device
+#   tune       mha-tune: files, search, faulty workers, commands; a short run on PoCL
 #   package    the README's program against the installed library: pkg-config, CMake, subproject
 #   pocl       every test on PoCL
 #   intel      every test on the Intel CPU runtime
@@ -194,7 +195,7 @@ criterion() {
 
 # ---- All of it ---------------------------------------------------------------------------------
 
-STAGES=(style header unit package)
+STAGES=(style header unit tune package)
 for device in $KINDS; do
     wanted "$device" && STAGES+=("$device")
 done
@@ -210,7 +211,7 @@ stop() {
 say "[0/$N_STAGES] What must be here, and the build"
 require compiler cxx pkg-config clinfo opencl-loader ||
     stop "Can't go on without these."
-require opencl-headers meson ninja jansson cairo glib fonts criterion pocl ||
+require opencl-headers meson ninja jansson zlib cairo glib fonts criterion pocl ||
     stop "Can't go on without these."
 require libjpeg ||
     note "vit will read no JPEG"
@@ -219,12 +220,13 @@ require clang clang-format clang-tidy ||
 # In CI the project's own warnings are errors; elsewhere another compiler's must stop nobody.
 werror=false
 [ "${CI:-}" != true ] || werror=true
-build_in build -Dtests=enabled -Dexamples=enabled -Dwerror=$werror || stop "The build failed."
+build_in build -Dtests=enabled -Dexamples=enabled -Dtune=enabled -Dwerror=$werror || stop "The build failed."
 
 declare -A WHAT=(
     [style]="formatting, OpenCL C 1.2, clang-tidy"
     [header]="the public header alone, and its man page"
     [unit]="tests that need no device"
+    [tune]="mha-tune's own tests, and a short run on PoCL"
     [package]="the README's program against the installed library"
     [pocl]="all tests on PoCL"
     [intel]="all tests on the Intel CPU runtime"

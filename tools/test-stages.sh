@@ -40,6 +40,38 @@ stage_unit() {
     LIMIT=300 criterion "$program"
 }
 
+# A user's first minutes with mha-tune, beside its own tests. How fast what it finds is, is no test's
+# matter.
+stage_tune() {
+    local bad=0 tune=$TOP/build/tune/mha-tune
+    LIMIT=900 criterion "$TOP/build/tests/mha-tune-tests" || bad=1
+    only_pocl
+    export XDG_CONFIG_HOME=$SCRATCH/config XDG_STATE_HOME=$SCRATCH/state
+    cd "$SCRATCH" || return 1
+    attempt "devices" "$tune" devices || bad=1
+    attempt "run" tuned "$tune" run --device portable --time 20 --shape "B1 H4 N64 D32 f32" \
+        --shape "M64 K128 N128 f32" || bad=1
+    attempt "run again" tuned "$tune" run --device portable --evals 6 --shape "B1 H4 N64 D32 f32" ||
+        bad=1
+    attempt "show" "$tune" show || bad=1
+    attempt "explain" "$tune" explain --device portable --shape "B1 H4 N64 D32 f32" || bad=1
+    attempt "verify" "$tune" verify --device portable || bad=1
+    attempt "bench" "$tune" bench --device portable --shape "B1 H4 N64 D32 f32" --rounds 4 || bad=1
+    attempt "export csv" "$tune" export --device portable --shape "B1 H4 N64 D32 f32" \
+        --variant panel --format csv --out run.csv || bad=1
+    attempt "export t4" "$tune" export --device portable --format t4 --out run.json || bad=1
+    attempt "export svg" "$tune" export --device portable --format svg --out run.svg || bad=1
+    attempt "export png" "$tune" export --device portable --format png --out run.png || bad=1
+    return "$bad"
+}
+
+# Nothing to gain is a good end, too.
+tuned() {
+    local code=0
+    "$@" || code=$?
+    [ "$code" = 0 ] || [ "$code" = 2 ]
+}
+
 # As a user who installs the library and has neither cairo nor Criterion: the README's program with
 # pkg-config, shared and static, with CMake, and with the library as a Meson subproject.
 stage_package() {

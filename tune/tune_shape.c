@@ -1,0 +1,265 @@
+/* In: a shape and a share of the budget. Out: the best verified candidate, as a tuning result. */
+#include "results.h"
+#include "session.h"
+#include "statistics.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#define MAX_PATHS 8
+#define MAX_FINALISTS 8
+#define FINAL_ROUNDS 16
+
+/* A path this much slower than the best, after so many evaluations, is given up. */
+#define DROP_RATIO 2.0
+#define DROP_EVALUATIONS 30
+
+/* How often the best one is measured again, and what counts as drift of the machine's speed. */
+#define BASELINE_EVERY 10
+#define DRIFT 0.05
+
+/* Seconds kept for the comparison at the end: of each finalist, and at most this share. */
+#define FINAL_SECONDS 1.0
+#define FINAL_SHARE 0.4
+
+/* A search in progress over all paths of a shape. */
+struct contest {
+    struct session *session;
+    const struct shape *shape;
+    struct path paths[MAX_PATHS];
+    int path_count;
+    double default_ns, best_ns, drift; /* best_ns: as if measured at the beginning */
+    struct candidate best;
+    int evaluations, most_evaluations;
+    double build_seconds; /* of the slowest evaluation */
+};
+
+static void open_paths(struct contest *c, size_t first_line) {
+    const struct session *s = c->session;
+    for (size_t i = 0; i < mha_variant_count && c->path_count < MAX_PATHS; ++i) {
+        struct path *path = &c->paths[c->path_count];
+        if (!path_open(path, mha_variants[i], c->shape, &s->device->caps, &s->limits, &s->config,
+                       s->seeds, s->method, s->seed + i))
+            continue;
+        session_remember(c->session, c->shape, path, first_line);
+        c->best_ns = path->best_ns < c->best_ns ? path->best_ns : c->best_ns;
+        ++c->path_count;
+    }
+}
+
+/* The active path with the fewest evaluations for its promise: a path half as fast is tried half as
+ * often. */
+static struct path *next_path(struct contest *c) {
+    struct path *chosen = NULL;
+    double least = INFINITY;
+    const int patience = c->most_evaluations / 8 < DROP_EVALUATIONS
+                             ? (c->most_evaluations / 8 > 1 ? c->most_evaluations / 8 : 1)
+                             : DROP_EVALUATIONS;
+    for (int i = 0; i < c->path_count; ++i) {
+        struct path *path = &c->paths[i];
+        const double ratio = path->best_ns / c->best_ns;
+        if (path->evaluations >= patience && !(ratio <= DROP_RATIO))
+            path->is_dropped = true;
+        if (path->is_dropped)
+            continue;
+        const double promise = path->evaluations && isfinite(ratio) ? ratio : 1;
+        const double cost = path->evaluations * promise * promise;
+        if (cost < least) {
+            least = cost;
+            chosen = path;
+        }
+    }
+    return chosen;
+}
+
+static void measure_baseline(struct contest *c) {
+    if (!c->evaluations || c->evaluations % BASELINE_EVERY || !c->best.variant)
+        return;
+    const struct measurement m = session_evaluate(c->session, c->shape, &c->best, INFINITY);
+    ++c->evaluations;
+    if (m.result == REMOTE_OK && fabs(m.ns / (c->best_ns * c->drift) - 1) > DRIFT)
+        c->drift = m.ns / c->best_ns;
+}
+
+static void try_one(struct contest *c, struct path *path) {
+    struct point point;
+    if (!search_next(path->search, &point)) {
+        path->is_dropped = true;
+        return;
+    }
+    const struct candidate candidate = {path->variant, path_tuning(path, &point)};
+    const double begun = session_now();
+    const struct measurement m =
+        session_evaluate(c->session, c->shape, &candidate, c->best_ns * c->drift);
+    if (m.result == REMOTE_STOPPED)
+        return;
+    ++c->evaluations;
+    ++path->evaluations;
+    const double seconds = session_now() - begun;
+    c->build_seconds = seconds > c->build_seconds ? seconds : c->build_seconds;
+    const double ns = m.result == REMOTE_OK ? m.ns / c->drift : INFINITY;
+    search_tell(path->search, &point, ns);
+    path->best_ns = ns < path->best_ns ? ns : path->best_ns;
+    if (ns < c->best_ns) {
+        c->best_ns = ns;
+        c->best = candidate;
+    }
+}
+
+static void search_all(struct contest *c, double deadline) {
+    while (c->evaluations < c->most_evaluations && session_may_go_on(c->session, deadline)) {
+        struct path *path = next_path(c);
+        /* One that would probably not end in time is not begun. */
+        if (!path || session_now() + c->build_seconds / 2 > deadline)
+            return;
+        try_one(c, path);
+        measure_baseline(c);
+        session_show(c->session, c->shape, c->best_ns * c->drift, c->default_ns);
+    }
+}
+
+/* ---- Finals ---------------------------------------------------------------------------------- */
+
+struct finalist {
+    struct candidate candidate;
+    const struct path *path; /* NULL: the default */
+    double ns;               /* of the search; then of the comparison */
+    struct measurement check;
+};
+
+/* The best of all paths, best first. */
+static int list_finalists(const struct contest *c, struct finalist *finalists, int most) {
+    int count = 0;
+    for (int p = 0; p < c->path_count; ++p) {
+        struct point points[MAX_FINALISTS];
+        double ns[MAX_FINALISTS];
+        const int found = search_best(c->paths[p].search, points, ns, MAX_FINALISTS);
+        for (int i = 0; i < found; ++i) {
+            int at = count < most ? count : most;
+            while (at > 0 && finalists[at - 1].ns > ns[i])
+                --at;
+            if (at >= most)
+                continue;
+            count = count < most ? count + 1 : most;
+            memmove(&finalists[at + 1], &finalists[at],
+                    (size_t)(count - 1 - at) * sizeof(*finalists));
+            finalists[at] = (struct finalist){
+                .candidate = {c->paths[p].variant, path_tuning(&c->paths[p], &points[i])},
+                .path = &c->paths[p],
+                .ns = ns[i]};
+        }
+    }
+    return count;
+}
+
+/* Keeps those whose results hold, in their order; says why the others' don't. */
+static int verify(struct contest *c, struct finalist *finalists, int count, char *why,
+                  size_t why_bytes) {
+    int kept = 0;
+    for (int i = 0; i < count; ++i) {
+        const struct measurement check =
+            remote_check(c->session->remote, c->shape, &finalists[i].candidate);
+        finalists[i].check = check;
+        if (check.result == REMOTE_OK)
+            finalists[kept++] = finalists[i];
+        else
+            snprintf(why, why_bytes, "the final check failed (%s): %s",
+                     remote_result_names[check.result], check.why);
+    }
+    return kept;
+}
+
+static void fill_entry(const struct contest *c, const struct finalist *winner, const char *rigor,
+                       struct config_entry *entry) {
+    const struct session *s = c->session;
+    *entry = (struct config_entry){
+        .device = s->device->identity,
+        .shape = *c->shape,
+        .variant = winner->check.variant,
+        .tuning = winner->path ? winner->candidate.tuning : winner->check.tuning,
+        .is_default = !winner->path,
+        .ns = winner->ns,
+        .default_ns = c->default_ns,
+        .max_error = winner->check.max_error,
+        .space_size = winner->path ? path_combinations(winner->path) : 0,
+        .evaluations = c->evaluations,
+    };
+    snprintf(entry->rigor, sizeof(entry->rigor), "%s", rigor);
+    results_stamp(entry);
+}
+
+/* The fastest in paired rounds; the default stays unless the gain is certain. */
+static bool compare(struct contest *c, struct finalist *finalists, int count, const char *rigor,
+                    struct config_entry *entry, char *why, size_t why_bytes) {
+    static const int rounds = FINAL_ROUNDS;
+    struct candidate candidates[REMOTE_MAX_CANDIDATES];
+    double ns[REMOTE_MAX_CANDIDATES * FINAL_ROUNDS], deviations[FINAL_ROUNDS];
+    const struct measure_options options = {.limit_ns = INFINITY, .is_warm = c->session->is_warm};
+    for (int i = 0; i < count; ++i)
+        candidates[i] = finalists[i].candidate;
+    const struct measurement m =
+        remote_compare(c->session->remote, c->shape, candidates, count, rounds, &options, ns);
+    if (m.result != REMOTE_OK) {
+        snprintf(why, why_bytes, "the comparison of the best failed (%s): %s",
+                 remote_result_names[m.result], m.why);
+        return false;
+    }
+    int best = 0;
+    for (int i = 0; i < count; ++i) {
+        finalists[i].ns = statistics_median(ns + i * rounds, rounds);
+        best = finalists[i].ns < finalists[best].ns ? i : best;
+    }
+    c->default_ns = finalists[0].ns;
+    double mean, half_width;
+    statistics_ratio(ns, ns + best * rounds, rounds, &mean, &half_width);
+    if (mean - half_width < log(RESULTS_LEAST_GAIN))
+        best = 0;
+    fill_entry(c, &finalists[best], rigor, entry);
+    for (int r = 0; r < rounds; ++r)
+        deviations[r] = fabs(ns[best * rounds + r] - finalists[best].ns);
+    entry->mad_ns = statistics_median(deviations, rounds);
+    return true;
+}
+
+static double final_seconds(const struct contest *c, int finalists) {
+    return (finalists + 1) * (FINAL_SECONDS + FINAL_ROUNDS * (5e-3 + 1.5e-9 * c->default_ns));
+}
+
+enum shape_outcome session_tune(struct session *session, const struct shape *shape, int evaluations,
+                                double deadline, const char *rigor, size_t first_line,
+                                struct config_entry *entry, char *why, size_t why_bytes) {
+    static const struct candidate heuristic = {.variant = NULL};
+    struct contest c = {.session = session,
+                        .shape = shape,
+                        .best_ns = INFINITY,
+                        .drift = 1,
+                        .most_evaluations = evaluations};
+    struct finalist finalists[MAX_FINALISTS + 2];
+    enum shape_outcome outcome = SHAPE_FAILED;
+    const struct measurement first = session_evaluate(session, shape, &heuristic, INFINITY);
+    if (first.result != REMOTE_OK) {
+        snprintf(why, why_bytes, "the default does not work (%s): %s",
+                 remote_result_names[first.result], first.why);
+        return first.result == REMOTE_STOPPED ? SHAPE_STOPPED : SHAPE_FAILED;
+    }
+    ++c.evaluations;
+    c.default_ns = c.best_ns = first.ns;
+    open_paths(&c, first_line);
+    const double share = deadline - session_now();
+    int most = MAX_FINALISTS;
+    while (most > 1 && final_seconds(&c, most) > FINAL_SHARE * share)
+        --most;
+    search_all(&c, deadline - final_seconds(&c, most));
+    session_end_show(session);
+    finalists[0] = (struct finalist){.candidate = heuristic, .ns = 0};
+    const int count =
+        verify(&c, finalists, 1 + list_finalists(&c, finalists + 1, most), why, why_bytes);
+    if (count && !finalists[0].path && compare(&c, finalists, count, rigor, entry, why, why_bytes))
+        outcome = entry->is_default ? SHAPE_NO_GAIN : SHAPE_TUNED;
+    else if (session_now() >= session->deadline || session_is_interrupted)
+        outcome = SHAPE_STOPPED;
+    for (int i = 0; i < c.path_count; ++i)
+        path_close(&c.paths[i]);
+    return outcome;
+}
