@@ -29,7 +29,7 @@ size_t mha_clblast_workspace(const struct problem *p, const struct device_caps *
            depth_tile = MHA_CLBLAST_TILE;
     if (tuning->value[GEMM_KERNEL] == CLBLAST_DIRECT)
         return 0;
-    if (tuning->value[GEMM_KERNEL] != CLBLAST_OWN) {
+    if (tuning->value[GEMM_KERNEL] > CLBLAST_OWN) {
         const struct clblast_values values = mha_clblast_values(tuning);
         row_tile = values.value[XGEMM_MWG];
         column_tile = values.value[XGEMM_NWG];
@@ -130,7 +130,7 @@ static cl_int check_own_values(const struct mha_plan *plan) {
     const cl_device_id device = plan->engine->device;
     const mha_dtype dtype = plan->problem.dtype;
     struct clblast_values own;
-    if (!NEEDS_SQUARE_TILES || plan->selection.tuning.value[GEMM_KERNEL] != CLBLAST_OWN)
+    if (!NEEDS_SQUARE_TILES || plan->selection.tuning.value[GEMM_KERNEL] > CLBLAST_OWN)
         return CL_SUCCESS;
     const cl_int code = mha_clblast_acquire(device, dtype, &plan->selection.tuning);
     if (code)

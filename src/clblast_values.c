@@ -157,7 +157,7 @@ static cl_int set_values(struct state *state, const struct clblast_values *wante
 }
 
 cl_int mha_clblast_acquire(cl_device_id device, mha_dtype dtype, const struct tuning *tuning) {
-    const bool is_own = tuning->value[GEMM_KERNEL] == CLBLAST_OWN;
+    const bool is_own = tuning->value[GEMM_KERNEL] <= CLBLAST_OWN;
     struct clblast_values wanted = {{0}};
     if (!is_own)
         wanted = mha_clblast_values(tuning);

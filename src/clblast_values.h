@@ -4,8 +4,8 @@
  * of values that it meets. So every product sets its plan's values first, unless they are those of
  * the product before: plans of different values live side by side, each as it was measured, and
  * nothing but a plan's creation compiles. Changing values takes CLBlast about half a millisecond of
- * host time. An application that calls CLBlast itself meets the values set last: a matter of speed
- * only. */
+ * host time; while a plan's creation compiles, products with other values wait. An application that
+ * calls CLBlast itself meets the values set last: a matter of speed only. */
 #ifndef MHA_CLBLAST_VALUES_H
 #define MHA_CLBLAST_VALUES_H
 
@@ -78,7 +78,7 @@ enum clblast_kernel {
  * bringing operands into shape would take longer. */
 #define CLBLAST_LEAST_INDIRECT 128
 
-/* For a tuning that is not CLBLAST_OWN. */
+/* For a tuning whose GEMM_KERNEL is beyond CLBLAST_OWN. */
 struct clblast_values mha_clblast_values(const struct tuning *tuning);
 
 /* All that CLBlast would use now; false where this CLBlast has other parameters. */

@@ -45,7 +45,7 @@ static bool uses(const struct tuning *t, enum tunable tunable) {
     case SB:
         return t->value[GEMM_KERNEL] == CLBLAST_INDIRECT;
     default:
-        return t->value[GEMM_KERNEL] != CLBLAST_OWN;
+        return t->value[GEMM_KERNEL] > CLBLAST_OWN;
     }
 }
 
@@ -152,7 +152,7 @@ static bool is_tuning_legal(const struct problem *p, const struct device_caps *c
     const double least = CLBLAST_LEAST_INDIRECT;
     if (!is_canonical(t, why, why_bytes))
         return false;
-    if (v[GEMM_KERNEL] == CLBLAST_OWN)
+    if (v[GEMM_KERNEL] <= CLBLAST_OWN)
         return true;
     if (v[GEMM_KERNEL] != CLBLAST_DIRECT &&
         (double)mha_clblast_rows(p, caps) * p->in_features * p->out_features <
@@ -271,6 +271,7 @@ const struct variant mha_variant_clblast = {
     .operation = OPERATION_LINEAR,
     .files = {"arguments.h", "types.cl", "gemm.cl", "gemm_bias.cl", "gemm_copy.cl"},
     .kernels = {{"gemm_bias", false}, {"gemm_pack", false}},
+    /* The first values are legal with every kernel: a search gets from one to another in a step. */
     .tunables = {{GEMM_KERNEL,
                   false,
                   {CLBLAST_OWN, CLBLAST_DIRECT, CLBLAST_INDIRECT, CLBLAST_INDIRECT_2}},
@@ -278,8 +279,8 @@ const struct variant mha_variant_clblast = {
                  {NWG, false, {8, 16, 32, 64, 128}},
                  {KWG, false, {16, 32}},
                  {KWI, false, {1, 2, 4, 8, 16}},
-                 {MDIMC, false, {1, 2, 4, 8, 16, 32}},
-                 {NDIMC, false, {1, 2, 4, 8, 16, 32}},
+                 {MDIMC, false, {2, 4, 8, 16, 32}},
+                 {NDIMC, false, {2, 4, 8, 16, 32}},
                  {VWM, false, {1, 2, 4, 8, 16}},
                  {VWN, false, {1, 2, 4, 8, 16}},
                  {STRM, false, {1, 2}},

@@ -21,6 +21,9 @@
 /* Multiples of no tile, and just enough for an indirect kernel. */
 enum { ROWS = 161, IN = 75, OUT = 190, CANARIES = 64 };
 
+/* Room for a whole message. */
+#define WHY_BYTES sizeof(mha_error)
+
 static atomic_int builds;
 
 cl_int clBuildProgram(cl_program program, cl_uint n, const cl_device_id *devices,
@@ -53,7 +56,7 @@ static struct tuning set_values(const int (*values)[2]) {
 }
 
 static struct tuning direct(void) {
-    return TUNING({GEMM_KERNEL, CLBLAST_DIRECT}, {MWG, 32}, {KWI, 2}, {MDIMC, 8}, {NDIMC, 8},
+    return TUNING({GEMM_KERNEL, CLBLAST_DIRECT}, {MWG, 16}, {KWI, 2}, {MDIMC, 8}, {NDIMC, 4},
                   {VWM, 2}, {VWN, 4});
 }
 
@@ -72,7 +75,6 @@ static struct tuning second_form(void) {
                   {VWM, 4}, {VWN, 2});
 }
 
-/* A work-group of one work-item. */
 static struct tuning smallest(enum clblast_kernel kernel) {
     return TUNING({GEMM_KERNEL, kernel});
 }
@@ -214,7 +216,7 @@ done:
 
 static void expect_right(const struct test_device *device, mha_plan *plan,
                          const struct operands *o) {
-    char why[300];
+    char why[WHY_BYTES];
     cr_expect(call(device, device->queue, plan, o, ROWS, why, sizeof(why)), "%s", why);
 }
 
@@ -266,10 +268,11 @@ Test(clblast, refuses_what_cannot_run) {
         {TUNING({GEMM_KERNEL, CLBLAST_INDIRECT_2}, {STRM, 2}), "STRM 2 has no effect"},
         {TUNING({GEMM_KERNEL, CLBLAST_DIRECT}, {MDIMC, 8}, {VWM, 2}), "not a multiple of MDIMC"},
         {TUNING({GEMM_KERNEL, CLBLAST_DIRECT}, {NDIMC, 8}, {VWN, 2}), "not a multiple of NDIMC"},
-        {TUNING({GEMM_KERNEL, CLBLAST_DIRECT}, {MWG, 8}, {KWI, 16}), "KWI 16 unrolls too much"},
-        {TUNING({GEMM_KERNEL, CLBLAST_DIRECT}, {MWG, 8}, {KWI, 16}, {MDIMC, 8}),
-         "not a multiple of KWI"},
-        {TUNING({GEMM_KERNEL, CLBLAST_INDIRECT}, {MWG, 32}, {NWG, 16}), "512 results"},
+        {TUNING({GEMM_KERNEL, CLBLAST_INDIRECT}, {MWG, 32}, {NWG, 32}, {KWI, 8}),
+         "KWI 8 unrolls too much"},
+        {TUNING({GEMM_KERNEL, CLBLAST_DIRECT}, {KWI, 16}), "not a multiple of KWI"},
+        {TUNING({GEMM_KERNEL, CLBLAST_INDIRECT}, {MWG, 64}, {NWG, 32}), "512 results"},
+        {TUNING({GEMM_KERNEL, CLBLAST_DIRECT}, {MWG, 32}), "256 results, more than 64"},
         {TUNING({GEMM_KERNEL, CLBLAST_INDIRECT}, {MWG, 32}, {NDIMC, 32}, {NWG, 32}, {SA, 2}),
          "KWG 16 is not a multiple"},
         {TUNING({GEMM_KERNEL, CLBLAST_INDIRECT}, {MWG, 32}, {MDIMC, 32}, {SB, 2}),
@@ -280,7 +283,7 @@ Test(clblast, refuses_what_cannot_run) {
         {TUNING({GEMM_KERNEL, CLBLAST_INDIRECT_2}, {VWN, 2}), "KWI 1 is not a multiple of VWN 2"},
         {TUNING({GEMM_KERNEL, CLBLAST_DIRECT}, {MWG, 32}, {MDIMC, 32}, {NDIMC, 32}),
          "work-groups of 1024"},
-        {TUNING({GEMM_KERNEL, CLBLAST_INDIRECT}, {MWG, 16}, {VWM, 16}), "vectors of 16"},
+        {TUNING({GEMM_KERNEL, CLBLAST_INDIRECT}, {MWG, 32}, {VWM, 16}), "vectors of 16"},
         {TUNING({GEMM_KERNEL, CLBLAST_DIRECT}, {MWG, 128}, {MDIMC, 16}, {NDIMC, 16}),
          "local memory"},
     };
@@ -293,6 +296,18 @@ Test(clblast, refuses_what_cannot_run) {
         cr_expect_eq(is_legal, !cases[i].reason, "%zu: %s", i, why);
         if (cases[i].reason)
             cr_expect(strstr(why, cases[i].reason), "%zu: %s", i, why);
+    }
+}
+
+/* So that a search gets from one kernel to another in a step. */
+Test(clblast, first_values_are_legal_with_every_kernel) {
+    const struct device_caps caps = make_caps(true, 8, 1024, 32 << 10);
+    const struct problem problem = problem_of(MHA_F64, ROWS, IN, OUT);
+    for (int kernel = CLBLAST_OWN; kernel <= CLBLAST_INDIRECT_2; ++kernel) {
+        const struct tuning tuning = smallest((enum clblast_kernel)kernel);
+        char why[200] = "";
+        cr_expect(mha_variant_clblast.legal(&problem, &caps, &tuning, why, sizeof(why)), "%d: %s",
+                  kernel, why);
     }
 }
 
@@ -343,7 +358,7 @@ static bool next_tuning(int *indices, struct tuning *tuning) {
 
 /* Thousands of tunings, each with values of its own for CLBlast. */
 Test(clblast, no_two_tunings_are_the_same, .timeout = 120) {
-    static uint64_t hashes[1 << 18];
+    static uint64_t hashes[1 << 20];
     const struct device_caps caps = make_caps(true, 16, 4096, 512 << 10);
     const struct problem problem = problem_of(MHA_F32, 788, 768, 2304);
     int indices[TUNABLE_COUNT] = {0};
@@ -372,7 +387,7 @@ Test(clblast, parameters_are_printed) {
     mha_tuning_print(&mha_variant_clblast, &tuning, text, sizeof(text));
     cr_expect_str_eq(text, "GEMM_KERNEL=1");
     mha_tuning_print(&mha_variant_clblast, &other, text, sizeof(text));
-    cr_expect_str_eq(text, "GEMM_KERNEL=2 MWG=32 KWI=2 MDIMC=8 NDIMC=8 VWM=2 VWN=4");
+    cr_expect_str_eq(text, "GEMM_KERNEL=2 MWG=16 KWI=2 MDIMC=8 NDIMC=4 VWM=2 VWN=4");
     for (int i = 0; mha_variant_clblast.tunables[i].values[0]; ++i)
         for (int v = 0; mha_variant_clblast.tunables[i].values[v]; ++v)
             largest.value[mha_variant_clblast.tunables[i].tunable] =
@@ -384,22 +399,33 @@ Test(clblast, parameters_are_printed) {
 
 /* ---- On a device ---------------------------------------------------------------------------- */
 
+static void open_device(struct test_device *device) {
+    const struct tuning tunings[] = {direct(), indirect(), staged(), second_form()};
+    const struct problem problem = problem_of(MHA_F32, ROWS, IN, OUT);
+    char why[200];
+    device_open(device);
+    /* Its kernels read beyond edges what they then discard, which Oclgrind reports. */
+    if (strstr(device->name, "Oclgrind"))
+        cr_skip_test("CLBlast's kernels are not the library's");
+    for (size_t i = 0; i < sizeof(tunings) / sizeof(*tunings); ++i)
+        if (!mha_variant_clblast.legal(&problem, &device->engine->caps, &tunings[i], why,
+                                       sizeof(why)))
+            cr_skip_test("%s: %s", device->name, why);
+}
+
 Test(clblast, values_reach_clblast, .timeout = 600) {
     const struct tuning tunings[] = {
-        own(),         direct(),
-        indirect(),    staged(),
-        second_form(), smallest(CLBLAST_DIRECT),
-        own(),         smallest(CLBLAST_INDIRECT),
-        direct(),      smallest(CLBLAST_INDIRECT_2),
+        own(), direct(), own(), indirect(), staged(), second_form(), smallest(CLBLAST_INDIRECT),
     };
     struct test_device device;
-    device_open(&device);
+    open_device(&device);
     const struct clblast_values before = read_values(&device, MHA_F32);
     struct operands *o = operands_make(&device, MHA_F32, 1);
-    for (size_t i = 0; i < sizeof(tunings) / sizeof(*tunings); ++i) {
+    const size_t count = device_is_slow() ? 3 : sizeof(tunings) / sizeof(*tunings);
+    for (size_t i = 0; i < count; ++i) {
         const bool is_own = tunings[i].value[GEMM_KERNEL] == CLBLAST_OWN;
         const struct clblast_values wanted = is_own ? before : mha_clblast_values(&tunings[i]);
-        char why[300];
+        char why[WHY_BYTES];
         mha_plan *plan = make_plan(device.engine, MHA_F32, tunings[i]);
         const struct clblast_values now = read_values(&device, MHA_F32);
         cr_expect(are_equal(&now, &wanted), "tuning %zu", i);
@@ -419,7 +445,7 @@ Test(clblast, plans_keep_their_values, .timeout = 600) {
     mha_plan *plans[4];
     const struct tuning tunings[] = {own(), direct(), indirect(), direct()};
     struct clblast_values wanted[4];
-    device_open(&device);
+    open_device(&device);
     struct operands *o = operands_make(&device, MHA_F32, 2);
     wanted[0] = read_values(&device, MHA_F32);
     int compiled = 0;
@@ -452,7 +478,7 @@ static CLBlastStatusCode set_threshold(const struct test_device *device, size_t 
 /* CLBlast is told only of changes. */
 Test(clblast, same_values_are_set_once, .timeout = 600) {
     struct test_device device;
-    device_open(&device);
+    open_device(&device);
     const struct clblast_values before = read_values(&device, MHA_F32);
     struct operands *o = operands_make(&device, MHA_F32, 3);
     mha_plan *plan = make_plan(device.engine, MHA_F32, direct());
@@ -472,7 +498,7 @@ Test(clblast, same_values_are_set_once, .timeout = 600) {
 
 Test(clblast, precisions_are_apart, .timeout = 600) {
     struct test_device device;
-    device_open(&device);
+    open_device(&device);
     if (!device.has_fp64)
         cr_skip_test("the device has no fp64");
     const struct clblast_values single = read_values(&device, MHA_F32);
@@ -495,7 +521,7 @@ Test(clblast, precisions_are_apart, .timeout = 600) {
 /* Values that no kernel can have: the plan fails, and nothing else does. */
 Test(clblast, impossible_values_fail_the_plan_only, .timeout = 600) {
     struct test_device device;
-    device_open(&device);
+    open_device(&device);
     const struct clblast_values before = read_values(&device, MHA_F32);
     struct operands *o = operands_make(&device, MHA_F32, 5);
     mha_plan *good = make_plan(device.engine, MHA_F32, own()), *bad;
@@ -524,7 +550,7 @@ Test(clblast, known_faults_of_own_values_are_refused, .timeout = 600) {
     struct test_device device;
     mha_plan *plan;
     mha_error error;
-    device_open(&device);
+    open_device(&device);
     cr_assert_eq(
         CLBlastOverrideParameters(device.id, "Xgemm", CLBlastPrecisionSingle, 16, names, values),
         CLBlastSuccess);
@@ -548,7 +574,7 @@ struct thread {
     const struct test_device *device;
     mha_plan *plan;
     struct operands *operands;
-    char why[300];
+    char why[WHY_BYTES];
     bool is_ok;
 };
 
@@ -572,7 +598,7 @@ Test(clblast, threads_with_different_values, .timeout = 600) {
     struct thread threads[THREADS];
     pthread_t handles[THREADS];
     struct test_device device;
-    device_open(&device);
+    open_device(&device);
     for (int i = 0; i < THREADS; ++i)
         threads[i] = (struct thread){
             .device = &device,

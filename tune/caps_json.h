@@ -2,7 +2,7 @@
 #ifndef TUNE_CAPS_JSON_H
 #define TUNE_CAPS_JSON_H
 
-#include "device.h"
+#include "config.h"
 
 #include <jansson.h>
 

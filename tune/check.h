@@ -11,6 +11,7 @@ struct check_options {
     struct sizes sizes; /* each at most the problem's */
     int64_t padding;    /* elements between rows, all of them NaN */
     double logits;      /* how much larger than usual the scores of an attention are */
+    double terms;       /* as in expect() */
 };
 
 /* NULL with a reason. */

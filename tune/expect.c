@@ -9,22 +9,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Multiply-adds of all samples together, in each of three computations. */
-#define MAX_TERMS 4e6
 #define MIN_SAMPLES 16
 
 /* Times the error of the plain computation, of which the samples show only a part. */
-#define ALLOWANCE 4
+#define ALLOWANCE 3
 /* Roundings of the largest value. */
 #define ROUNDINGS 8
 
 /* Exact, plain, plain in reverse. */
 #define COMPUTATIONS 3
 
-static int64_t samples_of(int64_t all, double terms) {
-    double count = MAX_TERMS / terms;
-    if (count < MIN_SAMPLES)
-        count = MIN_SAMPLES;
+/* Of `all`, each of which takes `each` multiply-adds. */
+static int64_t samples_of(int64_t all, double each, double terms) {
+    const double count = fmax(MIN_SAMPLES, terms / each);
     return count < (double)all ? (int64_t)count : all;
 }
 
@@ -92,9 +89,9 @@ bool expected_holds(const struct expected *e, enum number type, const unsigned c
 /* ---- Linear projection ----------------------------------------------------------------------- */
 
 static bool expect_linear(const struct problem *p, const struct operands *o,
-                          const struct values *values, struct expected *e) {
+                          const struct values *values, double terms, struct expected *e) {
     const int64_t rows = o->sizes.rows, in = p->in_features, out = p->out_features;
-    const int64_t count = samples_of(rows * out, (double)in);
+    const int64_t count = samples_of(rows * out, (double)in, terms);
     const struct tensor *y = &o->outputs[OUTPUT_Y];
     struct random random = {5};
     double *x = malloc((size_t)(2 * in) * sizeof(*x));
@@ -191,11 +188,12 @@ static bool compute_row(struct row *row, const struct problem *p, const struct o
 }
 
 static bool expect_attention(const struct problem *p, const struct operands *o,
-                             const struct values *values, struct expected e[OUTPUT_COUNT]) {
+                             const struct values *values, double terms,
+                             struct expected e[OUTPUT_COUNT]) {
     const struct sizes *s = &o->sizes;
     const int64_t rows = s->batch * p->q_heads * s->seqlen_q;
-    const double terms = (double)s->seqlen_kv * (p->head_dim_qk + p->head_dim_v);
-    const int64_t count = samples_of(rows, terms);
+    const double each = (double)s->seqlen_kv * (p->head_dim_qk + p->head_dim_v);
+    const int64_t count = samples_of(rows, each, terms);
     const struct tensor *lse = &o->outputs[OUTPUT_LSE], *scores = &o->outputs[OUTPUT_SCORES];
     const double epsilon = p->dtype == MHA_F64 ? DBL_EPSILON : FLT_EPSILON;
     struct random random = {5};
@@ -222,10 +220,10 @@ static bool expect_attention(const struct problem *p, const struct operands *o,
 }
 
 bool expect(const struct problem *p, const struct operands *o, const struct values *values,
-            struct expected expected[OUTPUT_COUNT]) {
+            double terms, struct expected expected[OUTPUT_COUNT]) {
     for (int i = 0; i < OUTPUT_COUNT; ++i)
         expected[i] = (struct expected){.count = 0};
     if (p->operation == OPERATION_LINEAR)
-        return expect_linear(p, o, values, &expected[OUTPUT_Y]);
-    return expect_attention(p, o, values, expected);
+        return expect_linear(p, o, values, terms, &expected[OUTPUT_Y]);
+    return expect_attention(p, o, values, terms, expected);
 }

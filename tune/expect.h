@@ -1,5 +1,5 @@
-/* What a call must give, computed on the host in double precision for as many rows as that takes a
- * few milliseconds for. */
+/* What a call must give, computed on the host in double precision: all of it, or as many samples as
+ * there is time for. */
 #ifndef TUNE_EXPECT_H
 #define TUNE_EXPECT_H
 
@@ -14,10 +14,11 @@ struct expected {
     double largest; /* of exact */
 };
 
-/* Fills an entry for each output that `operands` has. False when memory runs out; to be released in
+/* Fills an entry for each output that `operands` has; terms: multiply-adds that may be spent on the
+ * samples, three times over. False when memory runs out; to be released in
  * any case. */
 bool expect(const struct problem *problem, const struct operands *operands,
-            const struct values *values, struct expected expected[OUTPUT_COUNT]);
+            const struct values *values, double terms, struct expected expected[OUTPUT_COUNT]);
 void expected_release(struct expected expected[OUTPUT_COUNT]);
 
 /* Whether the output, read from the device, is within the bound; *max_error becomes at least its

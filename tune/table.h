@@ -13,7 +13,9 @@ struct table {
     double *ns;
     size_t count;
     double best_ns;
-    char title[256]; /* of "# title:" */
+    char title[256];           /* of "# title:" */
+    char *names;               /* of the parameters */
+    size_t *slots, slot_count; /* a hash table of the points' numbers plus one */
 };
 
 /* False with a reason. The table must not be moved afterwards: its space points to it. */

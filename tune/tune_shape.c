@@ -19,9 +19,11 @@
 #define BASELINE_EVERY 10
 #define DRIFT 0.05
 
-/* Seconds kept for the comparison at the end: of each finalist, and at most this share. */
-#define FINAL_SECONDS 1.0
+/* Of a shape's time, for checking and comparing the best. */
 #define FINAL_SHARE 0.4
+
+/* What a round takes, and what the host adds to it. */
+#define ROUND_SECONDS 8e-3
 
 /* A search in progress over all paths of a shape. */
 struct contest {
@@ -29,6 +31,7 @@ struct contest {
     const struct shape *shape;
     struct path paths[MAX_PATHS];
     int path_count;
+    const struct variant *default_variant;
     double default_ns, best_ns, drift; /* best_ns: as if measured at the beginning */
     struct candidate best;
     int evaluations, most_evaluations;
@@ -48,23 +51,29 @@ static void open_paths(struct contest *c, size_t first_line) {
     }
 }
 
-/* The active path with the fewest evaluations for its promise: a path half as fast is tried half as
- * often. */
+/* Evaluations that a path gets before it is judged; where all paths together can't have so many,
+ * only that of the default has any. */
+static int patience_of(const struct contest *c) {
+    const int share = c->most_evaluations / (4 * c->path_count);
+    return share < DROP_EVALUATIONS ? share : DROP_EVALUATIONS;
+}
+
+/* The active path with the fewest evaluations for its promise: one half as fast is tried a quarter
+ * as often. */
 static struct path *next_path(struct contest *c) {
     struct path *chosen = NULL;
     double least = INFINITY;
-    const int patience = c->most_evaluations / 8 < DROP_EVALUATIONS
-                             ? (c->most_evaluations / 8 > 1 ? c->most_evaluations / 8 : 1)
-                             : DROP_EVALUATIONS;
     for (int i = 0; i < c->path_count; ++i) {
         struct path *path = &c->paths[i];
         const double ratio = path->best_ns / c->best_ns;
-        if (path->evaluations >= patience && !(ratio <= DROP_RATIO))
+        const bool is_home = path->variant == c->default_variant;
+        if (c->session->method != SEARCH_EXHAUSTIVE && !is_home &&
+            path->evaluations >= patience_of(c) && !(ratio <= DROP_RATIO))
             path->is_dropped = true;
         if (path->is_dropped)
             continue;
-        const double promise = path->evaluations && isfinite(ratio) ? ratio : 1;
-        const double cost = path->evaluations * promise * promise;
+        const double promise = isfinite(ratio) ? ratio : 1;
+        const double cost = path->evaluations * promise * promise + (is_home ? 0 : 0.5);
         if (cost < least) {
             least = cost;
             chosen = path;
@@ -153,11 +162,20 @@ static int list_finalists(const struct contest *c, struct finalist *finalists, i
     return count;
 }
 
-/* Keeps those whose results hold, in their order; says why the others' don't. */
-static int verify(struct contest *c, struct finalist *finalists, int count, char *why,
-                  size_t why_bytes) {
+static double comparison_seconds(const struct contest *c, int count) {
+    return FINAL_ROUNDS * count * (ROUND_SECONDS + 2e-9 * c->default_ns);
+}
+
+/* Keeps those whose results hold, in their order, as many as can still be compared before the
+ * deadline; says why others don't. */
+static int verify(struct contest *c, struct finalist *finalists, int count, double deadline,
+                  char *why, size_t why_bytes) {
+    double slowest = 0;
     int kept = 0;
     for (int i = 0; i < count; ++i) {
+        const double begun = session_now();
+        if (kept > 1 && begun + slowest + comparison_seconds(c, kept + 1) > deadline)
+            break;
         const struct measurement check =
             remote_check(c->session->remote, c->shape, &finalists[i].candidate);
         finalists[i].check = check;
@@ -166,6 +184,7 @@ static int verify(struct contest *c, struct finalist *finalists, int count, char
         else
             snprintf(why, why_bytes, "the final check failed (%s): %s",
                      remote_result_names[check.result], check.why);
+        slowest = fmax(slowest, session_now() - begun);
     }
     return kept;
 }
@@ -222,10 +241,6 @@ static bool compare(struct contest *c, struct finalist *finalists, int count, co
     return true;
 }
 
-static double final_seconds(const struct contest *c, int finalists) {
-    return (finalists + 1) * (FINAL_SECONDS + FINAL_ROUNDS * (5e-3 + 1.5e-9 * c->default_ns));
-}
-
 enum shape_outcome session_tune(struct session *session, const struct shape *shape, int evaluations,
                                 double deadline, const char *rigor, size_t first_line,
                                 struct config_entry *entry, char *why, size_t why_bytes) {
@@ -245,16 +260,16 @@ enum shape_outcome session_tune(struct session *session, const struct shape *sha
     }
     ++c.evaluations;
     c.default_ns = c.best_ns = first.ns;
+    c.default_variant = first.variant;
     open_paths(&c, first_line);
-    const double share = deadline - session_now();
-    int most = MAX_FINALISTS;
-    while (most > 1 && final_seconds(&c, most) > FINAL_SHARE * share)
-        --most;
-    search_all(&c, deadline - final_seconds(&c, most));
+    /* An infinite deadline leaves as much for the end as that takes. */
+    const double left = deadline - session_now();
+    const double most = comparison_seconds(&c, MAX_FINALISTS + 1) + 2.0 * (MAX_FINALISTS + 1);
+    search_all(&c, deadline - fmin(most, FINAL_SHARE * left));
     session_end_show(session);
     finalists[0] = (struct finalist){.candidate = heuristic, .ns = 0};
-    const int count =
-        verify(&c, finalists, 1 + list_finalists(&c, finalists + 1, most), why, why_bytes);
+    const int count = verify(&c, finalists, 1 + list_finalists(&c, finalists + 1, MAX_FINALISTS),
+                             deadline, why, why_bytes);
     if (count && !finalists[0].path && compare(&c, finalists, count, rigor, entry, why, why_bytes))
         outcome = entry->is_default ? SHAPE_NO_GAIN : SHAPE_TUNED;
     else if (session_now() >= session->deadline || session_is_interrupted)
