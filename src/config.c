@@ -54,6 +54,7 @@ struct config_device mha_config_device(const struct device_caps *caps) {
     };
     copy_printable(device.name, caps->name, sizeof(device.name));
     copy_printable(device.platform, caps->platform, sizeof(device.platform));
+    copy_printable(device.version, caps->version, sizeof(device.version));
     copy_printable(device.driver, caps->driver, sizeof(device.driver));
     return device;
 }

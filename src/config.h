@@ -24,6 +24,7 @@
 /* The device that an entry was measured on. */
 struct config_device {
     char name[128], platform[128], driver[128];
+    char version[128]; /* of the platform: only to find the device by */
     cl_uint vendor_id, compute_units, float_vector;
     bool is_cpu;
 };

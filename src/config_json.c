@@ -124,6 +124,8 @@ bool mha_config_read_device(const json_t *json, struct config_device *device, ch
     if (!begin(&r, json, "device", why, why_bytes) ||
         !read_text(&r, "name", device->name, sizeof(device->name)) ||
         !read_text(&r, "platform", device->platform, sizeof(device->platform)) ||
+        (json_object_get(json, "version") &&
+         !read_text(&r, "version", device->version, sizeof(device->version))) ||
         !read_text(&r, "driver", device->driver, sizeof(device->driver)) ||
         !read_text(&r, "type", type, sizeof(type)) ||
         !read_count(&r, "vendor_id", 0, &device->vendor_id) ||
@@ -362,13 +364,13 @@ static bool set_ns(json_t *object, const char *name, double ns) {
 
 json_t *mha_config_write_device(const struct config_device *device) {
     json_t *o = json_object();
-    return finish(o, set_text(o, "name", device->name) &&
-                         set_text(o, "platform", device->platform) &&
-                         set_text(o, "driver", device->driver) &&
-                         set_text(o, "type", device->is_cpu ? "cpu" : "gpu") &&
-                         set_integer(o, "vendor_id", device->vendor_id) &&
-                         set_integer(o, "compute_units", device->compute_units) &&
-                         set_integer(o, "float_vector", device->float_vector));
+    return finish(
+        o, set_text(o, "name", device->name) && set_text(o, "platform", device->platform) &&
+               set_text(o, "version", device->version) && set_text(o, "driver", device->driver) &&
+               set_text(o, "type", device->is_cpu ? "cpu" : "gpu") &&
+               set_integer(o, "vendor_id", device->vendor_id) &&
+               set_integer(o, "compute_units", device->compute_units) &&
+               set_integer(o, "float_vector", device->float_vector));
 }
 
 json_t *mha_config_write_tuning(const struct variant *variant, const struct tuning *tuning) {

@@ -146,6 +146,7 @@ mha_status mha_device_query(cl_device_id device, const struct allocator *allocat
     snprintf(caps->name, sizeof(caps->name), "%s", texts[DEVICE_NAME]);
     snprintf(caps->driver, sizeof(caps->driver), "%s", texts[DRIVER_VERSION]);
     snprintf(caps->platform, sizeof(caps->platform), "%s", texts[PLATFORM_NAME]);
+    snprintf(caps->version, sizeof(caps->version), "%s", texts[PLATFORM_VERSION]);
     /* Absent before OpenCL 1.2 without the extension: then there is no fp64. */
     if (clGetDeviceInfo(device, CL_DEVICE_DOUBLE_FP_CONFIG, sizeof(fp64), &fp64, NULL))
         fp64 = 0;

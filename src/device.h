@@ -8,7 +8,8 @@
 #include <stdbool.h>
 
 struct device_caps {
-    char name[128], driver[128], platform[128]; /* cut where longer */
+    /* Cut where longer; version is the platform's, which names some that have no other name. */
+    char name[128], driver[128], platform[128], version[128];
     bool is_cpu, has_fp64;
     cl_uint compute_units, clock_mhz, address_bits, vendor_id;
     cl_uint base_align_bits;              /* where a sub-buffer may begin */

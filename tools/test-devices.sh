@@ -34,11 +34,13 @@ device_tests() {
     local bad=0
     criterion "$TESTS" || bad=1
     criterion "$FAILURE_TESTS" -j1 || bad=1
+    [ ! -x "$CLBLAST_TESTS" ] || criterion "$CLBLAST_TESTS" -j1 || bad=1
     return "$bad"
 }
 
 TESTS=$TOP/build/tests/mha-tests
 FAILURE_TESTS=$TOP/build/tests/mha-failure-tests
+CLBLAST_TESTS=$TOP/build/tests/mha-clblast-tests
 
 only_pocl() {
     local icd

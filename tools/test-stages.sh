@@ -49,19 +49,19 @@ stage_tune() {
     export XDG_CONFIG_HOME=$SCRATCH/config XDG_STATE_HOME=$SCRATCH/state
     cd "$SCRATCH" || return 1
     attempt "devices" "$tune" devices || bad=1
-    attempt "run" tuned "$tune" run --device portable --time 20 --shape "B1 H4 N64 D32 f32" \
+    attempt "run" tuned "$tune" run --device pocl --time 20 --shape "B1 H4 N64 D32 f32" \
         --shape "M64 K128 N128 f32" || bad=1
-    attempt "run again" tuned "$tune" run --device portable --evals 6 --shape "B1 H4 N64 D32 f32" ||
+    attempt "run again" tuned "$tune" run --device pocl --evals 6 --shape "B1 H4 N64 D32 f32" ||
         bad=1
     attempt "show" "$tune" show || bad=1
-    attempt "explain" "$tune" explain --device portable --shape "B1 H4 N64 D32 f32" || bad=1
-    attempt "verify" "$tune" verify --device portable || bad=1
-    attempt "bench" "$tune" bench --device portable --shape "B1 H4 N64 D32 f32" --rounds 4 || bad=1
-    attempt "export csv" "$tune" export --device portable --shape "B1 H4 N64 D32 f32" \
+    attempt "explain" "$tune" explain --device pocl --shape "B1 H4 N64 D32 f32" || bad=1
+    attempt "verify" "$tune" verify --device pocl || bad=1
+    attempt "bench" "$tune" bench --device pocl --shape "B1 H4 N64 D32 f32" --rounds 4 || bad=1
+    attempt "export csv" "$tune" export --device pocl --shape "B1 H4 N64 D32 f32" \
         --variant panel --format csv --out run.csv || bad=1
-    attempt "export t4" "$tune" export --device portable --format t4 --out run.json || bad=1
-    attempt "export svg" "$tune" export --device portable --format svg --out run.svg || bad=1
-    attempt "export png" "$tune" export --device portable --format png --out run.png || bad=1
+    attempt "export t4" "$tune" export --device pocl --format t4 --out run.json || bad=1
+    attempt "export svg" "$tune" export --device pocl --format svg --out run.svg || bad=1
+    attempt "export png" "$tune" export --device pocl --format png --out run.png || bad=1
     return "$bad"
 }
 

@@ -19,6 +19,7 @@ static const struct {
     MEMBER(name, TEXT),
     MEMBER(driver, TEXT),
     MEMBER(platform, TEXT),
+    MEMBER(version, TEXT),
     MEMBER(is_cpu, FLAG),
     MEMBER(has_fp64, FLAG),
     MEMBER(compute_units, COUNT),

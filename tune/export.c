@@ -2,6 +2,7 @@
 #include "export.h"
 
 #include "journal.h"
+#include "results.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -39,11 +40,6 @@ bool export_is_in_scope(const struct export_scope *scope, const struct study *st
     return is_asked && (!scope->variant || study_find_variant(study, scope->variant) >= 0);
 }
 
-static bool fits_device(const struct trace *trace, const char *name) {
-    return !name || strcasestr(trace->device.name, name) ||
-           strcasestr(trace->device.platform, name);
-}
-
 struct found {
     char path[MAX_PATH_BYTES];
     struct timespec modified;
@@ -63,7 +59,7 @@ static void consider(struct found *found, const char *path, const char *device) 
         return;
     if (!trace_read(&trace, path, why, sizeof(why)))
         return;
-    if (fits_device(&trace, device)) {
+    if (results_is_called(&trace.device, device)) {
         found->is_there = true;
         found->modified = *a;
         strcpy(found->path, path);

@@ -41,7 +41,7 @@ int main(int argc, char **argv) {
         return EXIT_TUNED;
     }
     for (size_t i = 0; i < sizeof(commands) / sizeof(*commands); ++i) {
-        if (strcmp(commands[i].name, options.command))
+        if (strcmp(commands[i].name, options.command) != 0)
             continue;
         if (options.argument_count <= commands[i].most_arguments)
             return finish(commands[i].run(&options));

@@ -86,8 +86,12 @@ bool results_is_asked(const struct config_entry *e, const struct options *option
     bool is_asked = !options->shape_count;
     for (int i = 0; i < options->shape_count && !is_asked; ++i)
         is_asked = results_is_same_shape(&e->shape, &options->shapes[i]);
-    return is_asked && (!options->device || strcasestr(e->device.name, options->device) ||
-                        strcasestr(e->device.platform, options->device));
+    return is_asked && results_is_called(&e->device, options->device);
+}
+
+bool results_is_called(const struct config_device *device, const char *name) {
+    return !name || strcasestr(device->name, name) || strcasestr(device->platform, name) ||
+           strcasestr(device->version, name);
 }
 
 bool results_is_same_device(const struct config_device *a, const struct config_device *b) {

@@ -23,6 +23,9 @@ int results_shapes(const struct options *options, struct shape shapes[MAX_SHAPES
 /* Whether --device, part of a device's or platform's name, and --shape ask for it. */
 bool results_is_asked(const struct config_entry *entry, const struct options *options);
 
+/* Whether the name, part of the device's or its platform's, fits; NULL fits all. */
+bool results_is_called(const struct config_device *device, const char *name);
+
 bool results_is_same_shape(const struct shape *a, const struct shape *b);
 
 /* Whatever its driver. */

@@ -157,7 +157,7 @@ static bool recall_run(const struct journal *journal, struct session *s, struct 
         char text[SHAPE_TEXT_BYTES], other[SHAPE_TEXT_BYTES], ignored[160];
         used = time > used ? time : used;
         s->evaluations += !strcmp(event_of(line), "end");
-        if (strcmp(event_of(line), "final") ||
+        if (strcmp(event_of(line), "final") != 0 ||
             !mha_config_read_shape(json_object_get(line, "shape"), &done, ignored, sizeof(ignored)))
             continue;
         shape_print(&done, text);

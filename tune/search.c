@@ -354,7 +354,7 @@ void search_tell(struct search *s, const struct point *point, double ns) {
     if (known) {
         known->ns = ns;
     } else {
-        if (s->known_count == s->known_capacity && !grow(s))
+        if ((!s->known || s->known_count == s->known_capacity) && !grow(s))
             return;
         s->known[s->known_count] = (struct known){*point, ns};
         *find_slot(s, point) = ++s->known_count;

@@ -84,17 +84,17 @@ static bool is_about(const json_t *line, const struct session *s, const struct s
     struct shape measured;
     struct tuning tuning;
     char why[160], wanted[SHAPE_TEXT_BYTES], found[SHAPE_TEXT_BYTES];
-    if (strcmp(text_of(line, "variant"), path->variant->name) ||
-        strcmp(text_of(line, "device"), s->device->identity.name) ||
-        strcmp(text_of(line, "driver"), s->device->identity.driver) ||
-        strcmp(text_of(line, "kernel_hash"), hash) ||
+    if (strcmp(text_of(line, "variant"), path->variant->name) != 0 ||
+        strcmp(text_of(line, "device"), s->device->identity.name) != 0 ||
+        strcmp(text_of(line, "driver"), s->device->identity.driver) != 0 ||
+        strcmp(text_of(line, "kernel_hash"), hash) != 0 ||
         !mha_config_read_shape(json_object_get(line, "shape"), &measured, why, sizeof(why)) ||
         !mha_config_read_tuning(json_object_get(line, "params"), path->variant, &tuning, why,
                                 sizeof(why)))
         return false;
     shape_print(&measured, found);
     shape_print(shape, wanted);
-    if (strcmp(found, wanted))
+    if (strcmp(found, wanted) != 0)
         return false;
     *point = path_point(path, &tuning);
     return true;
@@ -117,7 +117,7 @@ void session_remember(struct session *s, const struct shape *shape, struct path 
     for (size_t i = 0; i < json_array_size(lines); ++i) {
         const json_t *line = json_array_get(lines, i);
         const bool is_end = !strcmp(text_of(line, "event"), "end");
-        if (!is_end && strcmp(text_of(line, "event"), "begin"))
+        if (!is_end && strcmp(text_of(line, "event"), "begin") != 0)
             continue;
         if (!is_about(line, s, shape, path, hash, &point))
             continue;

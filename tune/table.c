@@ -53,12 +53,12 @@ static bool read_names(struct reader *r, struct table *table) {
         return complain(r, "no memory");
     const char *last = "";
     for (char *name = strtok_r(table->names, ",", &rest); name; name = strtok_r(NULL, ",", &rest)) {
-        if (table->space.count == SPACE_MAX_PARAMETERS && strcmp(name, "ns"))
+        if (table->space.count == SPACE_MAX_PARAMETERS && strcmp(name, "ns") != 0)
             return complain(r, "too many columns");
         if (strlen(name) > MAX_NAME)
             return complain(r, "a name is too long");
         last = name;
-        if (strcmp(name, "ns"))
+        if (strcmp(name, "ns") != 0)
             table->space.parameters[table->space.count++].name = name;
     }
     return (table->space.count > 0 && !strcmp(last, "ns")) ||
