@@ -13,6 +13,7 @@ struct path {
     struct search *search;
     double best_ns; /* INFINITY: nothing worked yet */
     int evaluations;
+    double seconds; /* that they took */
     bool is_dropped;
 };
 

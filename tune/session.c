@@ -55,9 +55,7 @@ struct measurement session_evaluate(struct session *s, const struct shape *shape
     write_line(s, make_line(s, "begin", shape, candidate));
     const struct measurement m = remote_evaluate(s->remote, shape, candidate, &options);
     ++s->failures[m.result];
-    if (m.result == REMOTE_STOPPED)
-        return m;
-    ++s->evaluations;
+    s->evaluations += m.result != REMOTE_STOPPED;
     json_t *line = make_line(s, "end", shape, candidate);
     if (line) {
         json_object_set_new(line, "result", json_string(remote_result_names[m.result]));
@@ -127,6 +125,8 @@ void session_remember(struct session *s, const struct shape *shape, struct path 
             continue;
         }
         has_begun = false;
+        if (!strcmp(text_of(line, "result"), remote_result_names[REMOTE_STOPPED]))
+            continue;
         const json_t *ns = json_object_get(line, "ns");
         const bool is_ok = json_is_number(ns) && json_number_value(ns) > 0;
         if (i >= first || is_fatal(text_of(line, "result"))) {

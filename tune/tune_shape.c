@@ -19,8 +19,10 @@
 #define BASELINE_EVERY 10
 #define DRIFT 0.05
 
-/* Of a shape's time, for checking and comparing the best. */
+/* Of a shape's time, for checking and comparing the best, and the lead of the default's path. */
 #define FINAL_SHARE 0.4
+#define LEAD_SHARE 0.1
+#define MOST_LEAD_SECONDS 5.0
 
 /* What a round takes, and what the host adds to it. */
 #define ROUND_SECONDS 8e-3
@@ -35,7 +37,7 @@ struct contest {
     double default_ns, best_ns, drift; /* best_ns: as if measured at the beginning */
     struct candidate best;
     int evaluations, most_evaluations;
-    double build_seconds; /* of the slowest evaluation */
+    double lead_seconds; /* of the default's path before others */
 };
 
 static void open_paths(struct contest *c, size_t first_line) {
@@ -51,15 +53,14 @@ static void open_paths(struct contest *c, size_t first_line) {
     }
 }
 
-/* Evaluations that a path gets before it is judged; where all paths together can't have so many,
- * only that of the default has any. */
+/* Evaluations that a path gets before it is judged. */
 static int patience_of(const struct contest *c) {
     const int share = c->most_evaluations / (4 * c->path_count);
     return share < DROP_EVALUATIONS ? share : DROP_EVALUATIONS;
 }
 
-/* The active path with the fewest evaluations for its promise: one half as fast is tried a quarter
- * as often. */
+/* The active path that took the least time for its promise: one half as fast gets a quarter of the
+ * time. That of the default has a lead: where time is short, nothing else is tried. */
 static struct path *next_path(struct contest *c) {
     struct path *chosen = NULL;
     double least = INFINITY;
@@ -73,7 +74,7 @@ static struct path *next_path(struct contest *c) {
         if (path->is_dropped)
             continue;
         const double promise = isfinite(ratio) ? ratio : 1;
-        const double cost = path->evaluations * promise * promise + (is_home ? 0 : 0.5);
+        const double cost = path->seconds * promise * promise + (is_home ? 0 : c->lead_seconds);
         if (cost < least) {
             least = cost;
             chosen = path;
@@ -105,8 +106,7 @@ static void try_one(struct contest *c, struct path *path) {
         return;
     ++c->evaluations;
     ++path->evaluations;
-    const double seconds = session_now() - begun;
-    c->build_seconds = seconds > c->build_seconds ? seconds : c->build_seconds;
+    path->seconds += session_now() - begun;
     const double ns = m.result == REMOTE_OK ? m.ns / c->drift : INFINITY;
     search_tell(path->search, &point, ns);
     path->best_ns = ns < path->best_ns ? ns : path->best_ns;
@@ -116,16 +116,19 @@ static void try_one(struct contest *c, struct path *path) {
     }
 }
 
+/* What does not end before the deadline is stopped: the finals need their time. */
 static void search_all(struct contest *c, double deadline) {
-    while (c->evaluations < c->most_evaluations && session_may_go_on(c->session, deadline)) {
+    struct session *s = c->session;
+    remote_set_deadline(s->remote, fmin(deadline, s->deadline));
+    while (c->evaluations < c->most_evaluations && session_may_go_on(s, deadline)) {
         struct path *path = next_path(c);
-        /* One that would probably not end in time is not begun. */
-        if (!path || session_now() + c->build_seconds / 2 > deadline)
-            return;
+        if (!path)
+            break;
         try_one(c, path);
         measure_baseline(c);
-        session_show(c->session, c->shape, c->best_ns * c->drift, c->default_ns);
+        session_show(s, c->shape, c->best_ns * c->drift, c->default_ns);
     }
+    remote_set_deadline(s->remote, s->deadline);
 }
 
 /* ---- Finals ---------------------------------------------------------------------------------- */
@@ -265,6 +268,7 @@ enum shape_outcome session_tune(struct session *session, const struct shape *sha
     /* An infinite deadline leaves as much for the end as that takes. */
     const double left = deadline - session_now();
     const double most = comparison_seconds(&c, MAX_FINALISTS + 1) + 2.0 * (MAX_FINALISTS + 1);
+    c.lead_seconds = fmin(LEAD_SHARE * left, MOST_LEAD_SECONDS);
     search_all(&c, deadline - fmin(most, FINAL_SHARE * left));
     session_end_show(session);
     finalists[0] = (struct finalist){.candidate = heuristic, .ns = 0};
