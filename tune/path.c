@@ -223,10 +223,11 @@ bool path_open(struct path *path, const struct variant *variant, const struct sh
             return false;
     path->space.is_legal = is_legal;
     path->space.context = path;
-    if (seeds == SEEDS_ALL || seeds == SEEDS_HEURISTIC)
-        add_start(path, &tuning, starts, &count);
     if (seeds == SEEDS_ALL)
         add_results(path, config, starts, &count);
+    path->has_result = count > 0;
+    if (seeds == SEEDS_ALL || seeds == SEEDS_HEURISTIC)
+        add_start(path, &tuning, starts, &count);
     if (seeds == SEEDS_ALL || seeds == SEEDS_SAFE)
         add_safe(path, starts, &count);
     const struct search_options options = {

@@ -13,7 +13,8 @@ struct path {
     struct search *search;
     double best_ns; /* INFINITY: nothing worked yet */
     int evaluations;
-    double seconds; /* that they took */
+    double seconds;  /* that they took */
+    bool has_result; /* among its starts are tuning results */
     bool is_dropped;
 };
 

@@ -233,9 +233,11 @@ static int tune_all(const struct options *options, struct session *s, struct ass
         ++outcomes[outcome];
         if (outcome == SHAPE_TUNED || outcome == SHAPE_NO_GAIN) {
             char problem[300];
-            journal_final(s, &entry);
-            if (!store_merge(folder, &s->device->identity, &entry, 1, NULL, 0, problem,
-                             sizeof(problem)))
+            /* In this order: a shape that the journal calls done is not done again. */
+            if (store_merge(folder, &s->device->identity, &entry, 1, NULL, 0, problem,
+                            sizeof(problem)))
+                journal_final(s, &entry);
+            else
                 status = results_complain(problem);
         }
         report(options, &a->shapes[i], outcome, &entry, why);

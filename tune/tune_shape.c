@@ -34,6 +34,7 @@ struct contest {
     struct path paths[MAX_PATHS];
     int path_count;
     const struct variant *default_variant;
+    bool has_home;                     /* the default's variant is one of the paths */
     double default_ns, best_ns, drift; /* best_ns: as if measured at the beginning */
     struct candidate best;
     int evaluations, most_evaluations;
@@ -49,14 +50,17 @@ static void open_paths(struct contest *c, size_t first_line) {
             continue;
         session_remember(c->session, c->shape, path, first_line);
         c->best_ns = path->best_ns < c->best_ns ? path->best_ns : c->best_ns;
+        c->has_home |= path->variant == c->default_variant;
         ++c->path_count;
     }
 }
 
-/* Evaluations that a path gets before it is judged. */
-static int patience_of(const struct contest *c) {
+/* Evaluations that a path gets before it is judged; none where there are few for many paths, unless
+ * something is known of it or of no other. */
+static int patience_of(const struct contest *c, const struct path *path) {
     const int share = c->most_evaluations / (4 * c->path_count);
-    return share < DROP_EVALUATIONS ? share : DROP_EVALUATIONS;
+    const int least = path->has_result || !c->has_home;
+    return share < least ? least : share < DROP_EVALUATIONS ? share : DROP_EVALUATIONS;
 }
 
 /* The active path that took the least time for its promise: one half as fast gets a quarter of the
@@ -69,7 +73,7 @@ static struct path *next_path(struct contest *c) {
         const double ratio = path->best_ns / c->best_ns;
         const bool is_home = path->variant == c->default_variant;
         if (c->session->method != SEARCH_EXHAUSTIVE && !is_home &&
-            path->evaluations >= patience_of(c) && !(ratio <= DROP_RATIO))
+            path->evaluations >= patience_of(c, path) && !(ratio <= DROP_RATIO))
             path->is_dropped = true;
         if (path->is_dropped)
             continue;

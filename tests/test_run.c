@@ -1,0 +1,221 @@
+/* Whole runs of mha-tune on a device that is not there: what wins, what is kept, what it costs. */
+#include "tuner_process.h"
+
+#include <criterion/criterion.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define VIT "B4 H12 N197 D64 f32"
+#define PROJECTION "M788 K768 N2304 f32"
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static void sleep_for(double seconds) {
+    const struct timespec t = {(time_t)seconds, (long)(1e9 * (seconds - (double)(time_t)seconds))};
+    nanosleep(&t, NULL);
+}
+
+static json_t *run_json(struct tuner *tuner, const char *evaluations) {
+    return TUNER_JSON(tuner, 0, "run", "--worker", tuner->worker, "--shape", VIT, "--evals",
+                      evaluations, "--quiet");
+}
+
+/* The journal's only file in the test's folder. */
+static json_t *read_journal(const struct tuner *tuner) {
+    char path[PATH_BYTES], folder[PATH_BYTES], command[2 * PATH_BYTES];
+    json_t *lines = json_array();
+    tuning_path(folder, tuner->home, "mha-cl");
+    snprintf(command, sizeof(command), "ls %s/*.jsonl", folder);
+    FILE *list = popen(command, "r");
+    cr_assert(list && fgets(path, sizeof(path), list), "no journal in %s", folder);
+    pclose(list);
+    path[strcspn(path, "\n")] = 0;
+    char *text = tuning_read(path), *rest = NULL;
+    cr_assert(text);
+    for (char *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+        json_t *json = json_loads(line, 0, NULL);
+        if (json)
+            json_array_append_new(lines, json);
+    }
+    free(text);
+    return lines;
+}
+
+static const char *text_of(const json_t *line, const char *member) {
+    const char *text = json_string_value(json_object_get(line, member));
+    return text ? text : "";
+}
+
+static int count_results(const json_t *lines, const char *result) {
+    int count = 0;
+    for (size_t i = 0; i < json_array_size(lines); ++i)
+        count += !strcmp(text_of(json_array_get(lines, i), "event"), "end") &&
+                 !strcmp(text_of(json_array_get(lines, i), "result"), result);
+    return count;
+}
+
+static size_t count_entries(const struct tuner *tuner) {
+    struct tuning_log log = {0};
+    if (access(tuner->tuning, F_OK))
+        return 0;
+    struct config config = tuning_load(tuner->tuning, &log);
+    const size_t count = config.count;
+    cr_expect_eq(log.count, 0, "%s", log.last);
+    mha_config_release(&config, &tuning_allocator);
+    return count;
+}
+
+Test(run, finds_what_is_fast_and_keeps_it) {
+    struct tuner tuner;
+    tuner_begin(&tuner);
+    tuner_fake(&tuner, "");
+    json_t *first = run_json(&tuner, "80");
+    const double ns = json_number_value(json_object_get(first, "ns"));
+    cr_expect_str_eq(text_of(first, "result"), "tuned");
+    /* The default is the fake's reference. */
+    cr_expect_lt(ns, 2e5);
+    cr_expect_gt(json_number_value(json_object_get(first, "default_ns")), 5e6);
+    cr_expect_eq(count_entries(&tuner), 1);
+    /* A second run begins with what the first one left. */
+    json_t *second = run_json(&tuner, "12");
+    cr_expect_leq(json_number_value(json_object_get(second, "ns")), ns);
+    cr_expect_eq(count_entries(&tuner), 1);
+    json_decref(first);
+    json_decref(second);
+    tuner_end(&tuner);
+}
+
+Test(run, nothing_faulty_wins, .timeout = 120) {
+    struct tuner tuner;
+    tuner_begin(&tuner);
+    tuner_fake(&tuner, "crash:8 exit:14 say-wrong:30 zero:36 negative:40 noise:10");
+    json_t *result = run_json(&tuner, "120"), *lines = read_journal(&tuner);
+    cr_expect_str_eq(text_of(result, "result"), "tuned");
+    const char *const kinds[] = {"ok", "crash", "wrong", "implausible"};
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); ++i)
+        cr_expect_geq(count_results(lines, kinds[i]), 1, "%s", kinds[i]);
+    /* The winner ran, and was right, each time. */
+    const json_t *values = json_object_get(result, "params");
+    int seen = 0;
+    for (size_t i = 0; i < json_array_size(lines); ++i) {
+        const json_t *line = json_array_get(lines, i);
+        if (strcmp(text_of(line, "event"), "end") != 0 ||
+            !json_equal(json_object_get(line, "params"), values) ||
+            strcmp(text_of(line, "variant"), text_of(result, "variant")) != 0)
+            continue;
+        ++seen;
+        cr_expect_str_eq(text_of(line, "result"), "ok");
+    }
+    cr_expect_geq(seen, 1);
+    json_decref(lines);
+    json_decref(result);
+    tuner_end(&tuner);
+}
+
+Test(run, ends_in_time_whatever_hangs, .timeout = 60) {
+    struct tuner tuner;
+    tuner_begin(&tuner);
+    tuner_fake(&tuner, "hang:60");
+    const double begun = now();
+    struct tuner_outcome outcome = TUNER_RUN(&tuner, "run", "--worker", tuner.worker, "--shape",
+                                             VIT, "--shape", PROJECTION, "--time", "8");
+    cr_expect_lt(now() - begun, 9.5, "%.1f s", now() - begun);
+    cr_expect(outcome.code == 0 || outcome.code == 2 || outcome.code == 3, "exit code %d: %s",
+              outcome.code, outcome.errors);
+    tuner_release(&outcome);
+    tuner_end(&tuner);
+}
+
+Test(run, a_dead_device_is_told) {
+    struct tuner tuner;
+    tuner_begin(&tuner);
+    tuner_fake(&tuner, "die");
+    tuner_expect(TUNER_RUN(&tuner, "run", "--worker", tuner.worker, "--shape", VIT), 4, "",
+                 "no driver");
+    tuner_end(&tuner);
+}
+
+Test(run, a_home_that_can_not_be_written_is_told) {
+    struct tuner tuner;
+    tuner_begin(&tuner);
+    tuner_fake(&tuner, "");
+    setenv("XDG_STATE_HOME", "/dev/null/nowhere", 1);
+    tuner_expect(TUNER_RUN(&tuner, "run", "--worker", tuner.worker, "--shape", VIT), 1, "",
+                 "/dev/null/nowhere");
+    tuner_end(&tuner);
+}
+
+/* ---- Ends before its time ---------------------------------------------------------------------*/
+
+static pid_t start(const struct tuner *tuner, const char *command) {
+    const pid_t child = fork();
+    cr_assert_geq(child, 0);
+    if (child)
+        return child;
+    const char *const run[] = {TUNE_PROGRAM, command,   "--worker", tuner->worker, "--shape",
+                               VIT,          "--shape", PROJECTION, "--evals",     "400",
+                               "--time",     "60",      "--quiet",  NULL};
+    const char *const resume[] = {TUNE_PROGRAM,  command,   "--worker",
+                                  tuner->worker, "--quiet", NULL};
+    char out[PATH_BYTES];
+    tuning_path(out, tuner->home, "out");
+    if (freopen(out, "w", stdout) && freopen(out, "w", stderr))
+        execv(TUNE_PROGRAM, (char *const *)(strcmp(command, "run") ? resume : run));
+    _exit(127);
+}
+
+Test(run, an_interrupt_keeps_the_best, .timeout = 60) {
+    struct tuner tuner;
+    int status;
+    tuner_begin(&tuner);
+    tuner_fake(&tuner, "");
+    const pid_t child = start(&tuner, "run");
+    sleep_for(1);
+    kill(child, SIGINT);
+    cr_assert_eq(waitpid(child, &status, 0), child);
+    cr_expect(WIFEXITED(status) && WEXITSTATUS(status) == 3, "status %d", status);
+    cr_expect_geq(count_entries(&tuner), 1);
+    tuner_end(&tuner);
+}
+
+/* Killed again and again at random instants, each time resumed: nothing that was there is missing
+ * afterwards, and in the end everything is done. */
+Test(run, a_killed_run_is_resumed, .timeout = 300) {
+    struct tuner tuner;
+    uint64_t random = 7;
+    size_t lines_before = 0, entries_before = 0;
+    int status = 0, kills = 0;
+    tuner_begin(&tuner);
+    tuner_fake(&tuner, "");
+    pid_t child = start(&tuner, "run");
+    sleep_for(0.3); /* until there is something to resume */
+    for (; kills < 60; ++kills) {
+        sleep_for(0.02 + 0.1 * (double)(tuning_random(&random) % 1000) / 1000);
+        kill(child, SIGKILL);
+        cr_assert_eq(waitpid(child, &status, 0), child);
+        if (WIFEXITED(status))
+            break;
+        json_t *lines = read_journal(&tuner);
+        cr_expect_geq(json_array_size(lines), lines_before);
+        lines_before = json_array_size(lines);
+        json_decref(lines);
+        const size_t entries = count_entries(&tuner);
+        cr_expect_geq(entries, entries_before);
+        entries_before = entries;
+        child = start(&tuner, "resume");
+    }
+    cr_assert_eq(kills < 60 ? child : waitpid(child, &status, 0), child);
+    cr_expect(WIFEXITED(status) && WEXITSTATUS(status) == 0, "status %d", status);
+    cr_expect_eq(count_entries(&tuner), 2);
+    printf("killed %d times\n", kills);
+    tuner_end(&tuner);
+}
