@@ -5,8 +5,9 @@
  * Times are a function of a candidate's values. A fault befalls N % (100 without N) of all
  * candidates, the same ones in every process, but never those of the reference variants and never
  * the heuristic's choice, which is the reference. "noise:N": every time is up to N % longer, at
- * random. "mute", "die" and "once:FILE" befall the process: it says nothing, ends at once, or opens
- * the device only as long as FILE does not exist. */
+ * random. "pace:N": each takes N ms to be measured. "mute", "die" and "once:FILE" befall the
+ * process: it says nothing, ends at once, or opens the device only as long as FILE does not
+ * exist. */
 #include "caps_json.h"
 #include "config_json.h"
 #include "remote.h"
@@ -261,6 +262,9 @@ static json_t *serve(const struct fake *f, const json_t *request) {
     if (!strcmp(op, "build"))
         return build(f, &shape, variant, &tuning);
     misbehave(f, variant, &tuning);
+    const char *ms;
+    if (find_fault(f, "pace", &ms))
+        usleep((useconds_t)(1000 * atoi(ms)));
     json_t *json = evaluate(f, variant, &tuning);
     json_t *id = json_object_get(request, "id");
     json_object_set(json, "id", id);

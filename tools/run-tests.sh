@@ -68,7 +68,7 @@ mkdir -p "$POCL_CACHE_DIR" "$XDG_CACHE_HOME"
 # A stage is a function stage_NAME, run in a subshell. It calls `count` or `skip`, or what calls
 # them: `attempt`, `counted`, `criterion`. One that calls none is one test, passed when it exits 0.
 
-STAGES=() TABLE=()
+STAGES=() TABLE=() FAILURES=()
 PASSED=0 FAILED=0 SKIPPED=0
 
 count() { printf '%s %s %s %s\n' "$1" "$2" "$3" "${4:-}" >>"$SCRATCH/count"; }
@@ -100,6 +100,7 @@ run_stage() {
         passed=1
     fi
     PASSED=$((PASSED + passed)) FAILED=$((FAILED + failed)) SKIPPED=$((SKIPPED + skipped))
+    [ "$failed" = 0 ] || FAILURES+=("$name")
     TABLE+=("$(printf '%-9s %8d %8d %8d %7ds  %s' "$name" "$passed" "$failed" "$skipped" \
         $((SECONDS - begun)) "$reason")")
     say "      $name: $passed passed, $failed failed, $skipped skipped in $((SECONDS - begun)) s"
@@ -244,6 +245,11 @@ done
 say
 printf '%-9s %8s %8s %8s %8s\n' stage passed failed skipped time
 printf '%s\n' "${TABLE[@]}"
+for stage in ${FAILURES[@]+"${FAILURES[@]}"}; do
+    say
+    say "What failed in $stage:"
+    grep -E -A 6 'FAIL|Assertion|CRASH|error:|warning:' "$TOOLS_LOGS/stage-$stage.log" | head -n 40 || true
+done
 say
 say "Logs: $TOOLS_LOGS"
 say "Total: $PASSED passed, $FAILED failed, $SKIPPED skipped"

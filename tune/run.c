@@ -150,16 +150,19 @@ static bool recall_run(const struct journal *journal, struct session *s, struct 
         return false;
     }
     double used = 0;
+    int evaluations = 0;
     for (i = a->first_line; i < json_array_size(lines); ++i) {
         const json_t *line = json_array_get(lines, i);
         const double time = json_number_value(json_object_get(line, "time"));
         struct shape done;
         char text[SHAPE_TEXT_BYTES], other[SHAPE_TEXT_BYTES], ignored[160];
         used = time > used ? time : used;
-        s->evaluations += !strcmp(event_of(line), "end");
+        evaluations += !strcmp(event_of(line), "end");
         if (strcmp(event_of(line), "final") != 0 ||
             !mha_config_read_shape(json_object_get(line, "shape"), &done, ignored, sizeof(ignored)))
             continue;
+        /* Those of the shape in progress are counted when it goes on, against its own share. */
+        s->evaluations = evaluations;
         shape_print(&done, text);
         for (int n = 0; n < a->shape_count; ++n) {
             shape_print(&a->shapes[n], other);

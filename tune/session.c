@@ -105,11 +105,12 @@ static bool is_fatal(const char *result) {
            !strcmp(result, remote_result_names[REMOTE_TIMEOUT]);
 }
 
-void session_remember(struct session *s, const struct shape *shape, struct path *path,
-                      size_t first) {
+int session_remember(struct session *s, const struct shape *shape, struct path *path,
+                     size_t first) {
     const json_t *lines = journal_lines(s->journal);
     struct point point, begun = {{0}};
     bool has_begun = false;
+    int evaluations = 0;
     char hash[17];
     mha_kernel_hash(path->variant, hash);
     for (size_t i = 0; i < json_array_size(lines); ++i) {
@@ -129,6 +130,7 @@ void session_remember(struct session *s, const struct shape *shape, struct path 
             continue;
         const json_t *ns = json_object_get(line, "ns");
         const bool is_ok = json_is_number(ns) && json_number_value(ns) > 0;
+        evaluations += i >= first;
         if (i >= first || is_fatal(text_of(line, "result"))) {
             search_tell(path->search, &point, is_ok ? json_number_value(ns) : INFINITY);
             ++path->evaluations;
@@ -138,6 +140,8 @@ void session_remember(struct session *s, const struct shape *shape, struct path 
     }
     if (has_begun)
         search_tell(path->search, &begun, INFINITY);
+    s->evaluations += evaluations;
+    return evaluations;
 }
 
 /* ---- Progress -------------------------------------------------------------------------------- */

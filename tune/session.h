@@ -35,9 +35,9 @@ struct measurement session_evaluate(struct session *session, const struct shape 
 
 /* Tells the search of a path what earlier runs and this one's journal know of the shape: all
  * results since line `first`, and before it the crashes and time-outs under this driver and
- * kernels. */
-void session_remember(struct session *session, const struct shape *shape, struct path *path,
-                      size_t first);
+ * kernels. Counts those since `first` as evaluations, and returns how many they are. */
+int session_remember(struct session *session, const struct shape *shape, struct path *path,
+                     size_t first);
 
 /* Progress on standard error: a bar on a terminal, else a line every ten seconds. */
 void session_show(struct session *session, const struct shape *shape, double best_ns,

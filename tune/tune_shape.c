@@ -48,7 +48,7 @@ static void open_paths(struct contest *c, size_t first_line) {
         if (!path_open(path, mha_variants[i], c->shape, &s->device->caps, &s->limits, &s->config,
                        s->seeds, s->method, s->seed + i))
             continue;
-        session_remember(c->session, c->shape, path, first_line);
+        c->evaluations += session_remember(c->session, c->shape, path, first_line);
         c->best_ns = path->best_ns < c->best_ns ? path->best_ns : c->best_ns;
         c->has_home |= path->variant == c->default_variant;
         ++c->path_count;
