@@ -79,6 +79,14 @@ static bool reserve(struct config *config, const struct allocator *allocator, si
     return true;
 }
 
+bool mha_config_add(struct config *config, const struct allocator *allocator,
+                    const struct config_entry *entry) {
+    if (!reserve(config, allocator, 1) || config->count == config->capacity)
+        return false;
+    config->entries[config->count++] = *entry;
+    return true;
+}
+
 static bool read_one(const json_t *json, const struct config_device *device,
                      struct config_entry *entry, char *why, size_t why_bytes) {
     if (!mha_config_read_entry(json, entry, why, why_bytes))

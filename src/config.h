@@ -81,6 +81,10 @@ bool mha_config_parse(struct config *config, const struct allocator *allocator, 
  * `text` of the application; NULL for none. Hermetic: only the first and the last. */
 bool mha_config_load(struct config *config, const struct allocator *allocator, bool is_hermetic,
                      const char *path, const char *text, const struct log_target *log);
+
+/* A copy of it. False when host memory runs out or there are CONFIG_MAX_ENTRIES. */
+bool mha_config_add(struct config *config, const struct allocator *allocator,
+                    const struct config_entry *entry);
 void mha_config_release(struct config *config, const struct allocator *allocator);
 
 /* How far an entry can be trusted for a problem; *distance from its shape, INFINITY for MATCH_NONE:

@@ -138,7 +138,7 @@ Test(export, csv_is_a_table_that_replay_reads) {
     begin_small_run(&j);
     cr_assert_eq(export_as(&j, "csv"), EXIT_TUNED);
     cr_assert(table_read(&table, j.out, why, sizeof(why)), "%s", why);
-    cr_assert_eq(table.count, 3, "%zu", table.count);
+    cr_assert_eq(table.records.count, 3, "%zu", table.records.count);
     cr_assert_eq(table.space.count, 2);
     cr_assert_str_eq(table.space.parameters[0].name, "BLOCK_Q");
     cr_assert_str_eq(table.space.parameters[1].name, "VEC");

@@ -160,21 +160,27 @@ Test(run, a_home_that_can_not_be_written_is_told) {
 
 /* ---- Ends before its time ---------------------------------------------------------------------*/
 
-static pid_t start(const struct tuner *tuner, const char *command) {
+/* MORE... follows the options that all runs have. */
+#define START(tuner, ...) start(tuner, (const char *const[]){__VA_ARGS__, NULL})
+static pid_t start(const struct tuner *tuner, const char *const *more) {
+    enum { MOST = 24 };
+    const char *arguments[MOST + 1] = {TUNE_PROGRAM, "--worker", tuner->worker, "--quiet"};
+    char out[PATH_BYTES];
+    for (int i = 4; i < MOST && *more; ++i)
+        arguments[i] = *more++;
+    tuning_path(out, tuner->home, "out");
     const pid_t child = fork();
     cr_assert_geq(child, 0);
     if (child)
         return child;
-    const char *const run[] = {TUNE_PROGRAM, command,   "--worker", tuner->worker, "--shape",
-                               VIT,          "--shape", PROJECTION, "--evals",     "400",
-                               "--time",     "60",      "--quiet",  NULL};
-    const char *const resume[] = {TUNE_PROGRAM,  command,   "--worker",
-                                  tuner->worker, "--quiet", NULL};
-    char out[PATH_BYTES];
-    tuning_path(out, tuner->home, "out");
     if (freopen(out, "w", stdout) && freopen(out, "w", stderr))
-        execv(TUNE_PROGRAM, (char *const *)(strcmp(command, "run") ? resume : run));
+        execv(TUNE_PROGRAM, (char *const *)arguments);
     _exit(127);
+}
+
+static pid_t start_run(const struct tuner *tuner) {
+    return START(tuner, "run", "--shape", VIT, "--shape", PROJECTION, "--evals", "400", "--time",
+                 "60");
 }
 
 /* Until so many measurements stand in the journal. */
@@ -191,12 +197,40 @@ Test(run, an_interrupt_keeps_the_best, .timeout = 60) {
     int status;
     tuner_begin(&tuner);
     tuner_fake(&tuner, "pace:10");
-    const pid_t child = start(&tuner, "run");
+    const pid_t child = start_run(&tuner);
     wait_for_results(&tuner, 30);
     kill(child, SIGINT);
     cr_assert_eq(waitpid(child, &status, 0), child);
     cr_expect(WIFEXITED(status) && WEXITSTATUS(status) == 3, "status %d", status);
     cr_expect_geq(count_entries(&tuner), 1);
+    tuner_end(&tuner);
+}
+
+Test(run, a_resumed_run_keeps_its_options, .timeout = 60) {
+    struct tuner tuner;
+    int status;
+    tuner_begin(&tuner);
+    tuner_fake(&tuner, "pace:10");
+    pid_t child = START(&tuner, "run", "--shape", VIT, "--evals", "60", "--variant", "panel",
+                        "--space", "VEC=4,8 LANE_VECTORS=2");
+    wait_for_results(&tuner, 20);
+    kill(child, SIGKILL);
+    cr_assert_eq(waitpid(child, &status, 0), child);
+    child = START(&tuner, "resume");
+    cr_assert_eq(waitpid(child, &status, 0), child);
+    cr_expect(WIFEXITED(status) && WEXITSTATUS(status) == 0, "status %d", status);
+    json_t *lines = read_journal(&tuner);
+    int seen = 0;
+    for (size_t i = 0; i < json_array_size(lines); ++i) {
+        const json_t *line = json_array_get(lines, i), *params = json_object_get(line, "params");
+        if (strcmp(text_of(line, "event"), "begin") != 0 || !json_is_object(params))
+            continue;
+        ++seen;
+        cr_expect_str_eq(text_of(line, "variant"), "panel");
+        cr_expect_eq(json_integer_value(json_object_get(params, "LANE_VECTORS")), 2);
+    }
+    cr_expect(seen >= 40 && seen <= 64, "%d", seen);
+    json_decref(lines);
     tuner_end(&tuner);
 }
 
@@ -209,7 +243,7 @@ Test(run, a_killed_run_is_resumed, .timeout = 300) {
     int status = 0, kills = 0;
     tuner_begin(&tuner);
     tuner_fake(&tuner, "pace:5");
-    pid_t child = start(&tuner, "run");
+    pid_t child = start_run(&tuner);
     wait_for_results(&tuner, 1); /* there is something to resume */
     for (; kills < KILLS; ++kills) {
         sleep_for(0.1 * (double)(tuning_random(&random) % 1000) / 1000);
@@ -224,7 +258,7 @@ Test(run, a_killed_run_is_resumed, .timeout = 300) {
         const size_t entries = count_entries(&tuner);
         cr_expect_geq(entries, entries_before);
         entries_before = entries;
-        child = start(&tuner, "resume");
+        child = START(&tuner, "resume");
     }
     cr_assert_eq(kills < KILLS ? child : waitpid(child, &status, 0), child);
     char out[PATH_BYTES];

@@ -223,7 +223,7 @@ bool path_open(struct path *path, const struct variant *variant, const struct sh
             return false;
     path->space.is_legal = is_legal;
     path->space.context = path;
-    if (seeds == SEEDS_ALL)
+    if (seeds != SEEDS_NONE)
         add_results(path, config, starts, &count);
     path->has_result = count > 0;
     if (seeds == SEEDS_ALL || seeds == SEEDS_HEURISTIC)

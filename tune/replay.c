@@ -10,7 +10,6 @@
 
 #define DEFAULT_RUNS 50
 #define MOST_RUNS 1000
-#define MAX_STARTS 1
 
 /* What a table must have for its verdict to count. */
 #define LEAST_POINTS 1000
@@ -72,29 +71,35 @@ static bool run_all(const struct table *table, struct search_options options, in
     return true;
 }
 
-/* The best of another device's table, as far as they are in this one: what a run there would have
- * left. Its neighbours in speed are mostly its neighbours in values; one of them is enough. */
-static int find_starts(const struct table *table, const char *path, struct point *starts, char *why,
-                       size_t why_bytes) {
+/* The best of another device's table that is legal here: what a run there would have left. Its
+ * neighbours in speed are mostly its neighbours in values; one of them is enough. */
+static int find_start(const struct table *table, const char *path, struct point *start, char *why,
+                      size_t why_bytes) {
     struct table other;
-    int count = 0;
+    double best = INFINITY;
     if (!table_read(&other, path, why, why_bytes))
         return -1;
-    for (size_t i = 0; i < other.count && !count; ++i)
-        if (other.ns[i] == other.best_ns && other.space.count == table->space.count &&
-            space_is_legal(&table->space, &other.points[i]))
-            starts[count++] = other.points[i];
+    for (size_t i = 0; i < other.records.count; ++i) {
+        const struct record *record = &other.records.list[i];
+        if (record->ns < best && other.space.count == table->space.count &&
+            space_is_legal(&table->space, &record->point)) {
+            best = record->ns;
+            *start = record->point;
+        }
+    }
     table_release(&other);
-    if (!count)
-        snprintf(why, why_bytes, "its best configuration is not in the first table");
-    return count ? count : -1;
+    if (isfinite(best))
+        return 1;
+    snprintf(why, why_bytes, "none of its configurations is in the first table");
+    return -1;
 }
 
 static double spread_of(const struct table *table) {
     double slowest = 0;
-    for (size_t i = 0; i < table->count; ++i)
-        if (isfinite(table->ns[i]) && table->ns[i] > slowest)
-            slowest = table->ns[i];
+    for (size_t i = 0; i < table->records.count; ++i) {
+        const double ns = table->records.list[i].ns;
+        slowest = isfinite(ns) && ns > slowest ? ns : slowest;
+    }
     return slowest / table->best_ns;
 }
 
@@ -111,7 +116,7 @@ static void print(const struct table *table, const struct outcome *search,
                   const struct outcome *chance, int runs, double spread, bool counts) {
     printf("%s\n%zu configurations, the slowest takes %.1f times as long as the fastest; %d runs\n"
            "of the optimum after           mean    p10  worst   random: mean    p10\n",
-           table->title, table->count, spread, runs);
+           table->title, table->records.count, spread, runs);
     for (int m = 0; m < MILESTONES; ++m)
         printf("  %3d evaluations            %6.3f %6.3f %6.3f         %6.3f %6.3f\n",
                milestones[m], search->mean[m], search->tenth[m], search->worst[m], chance->mean[m],
@@ -125,7 +130,7 @@ static void print(const struct table *table, const struct outcome *search,
 int command_replay(const struct options *options) {
     const int runs = options->runs ? options->runs : DEFAULT_RUNS;
     struct table table;
-    struct point starts[MAX_STARTS];
+    struct point start;
     char why[200], text[4400];
     int count = 0, code = EXIT_TUNED;
     if (!options->argument_count)
@@ -137,27 +142,27 @@ int command_replay(const struct options *options) {
         return results_complain(text);
     }
     if (options->table &&
-        (count = find_starts(&table, options->table, starts, why, sizeof(why))) < 0) {
+        (count = find_start(&table, options->table, &start, why, sizeof(why))) < 0) {
         table_release(&table);
         snprintf(text, sizeof(text), "%.4000s: %s", options->table, why);
         return results_complain(text);
     }
     struct outcome *outcomes = calloc(2, sizeof(*outcomes));
     const struct search_options local = {
-        .method = SEARCH_LOCAL, .starts = starts, .start_count = count};
+        .method = SEARCH_LOCAL, .starts = &start, .start_count = count};
     const struct search_options random = {.method = SEARCH_RANDOM};
     if (!outcomes || !run_all(&table, local, runs, &outcomes[0]) ||
         !run_all(&table, random, runs, &outcomes[1])) {
         code = results_complain("no memory for a search");
     } else {
         const double spread = spread_of(&table);
-        const bool counts = table.count >= LEAST_POINTS && spread >= LEAST_SPREAD &&
+        const bool counts = table.records.count >= LEAST_POINTS && spread >= LEAST_SPREAD &&
                             outcomes[1].mean[HUNDRED] <= MOST_BY_CHANCE;
         if (options->is_json)
             code = results_dump(json_pack(
                 "{s:s, s:I, s:f, s:b, s:i, s:o, s:o}", "title", table.title, "configurations",
-                (json_int_t)table.count, "spread", spread, "counts", counts, "runs", runs, "search",
-                write_outcome(&outcomes[0]), "random", write_outcome(&outcomes[1])));
+                (json_int_t)table.records.count, "spread", spread, "counts", counts, "runs", runs,
+                "search", write_outcome(&outcomes[0]), "random", write_outcome(&outcomes[1])));
         else
             print(&table, &outcomes[0], &outcomes[1], runs, spread, counts);
     }

@@ -13,10 +13,12 @@
 #include <time.h>
 #include <unistd.h>
 
+static const struct allocator allocator = {NULL, NULL, NULL};
+
 static const struct budget {
     const char *name;
-    int evaluations;
-    double seconds;
+    int evaluations; /* a shape */
+    double seconds;  /* in all */
     enum search_method method;
 } budgets[] = {
     {"quick", 40, 90, SEARCH_LOCAL},
@@ -46,6 +48,13 @@ static const struct budget *find_budget(const char *name) {
         if (!strcmp(budgets[i].name, name ? name : "standard"))
             return &budgets[i];
     return NULL;
+}
+
+static const char *name_of(enum path_seeds seeds) {
+    size_t i = 0;
+    while (seed_kinds[i].seeds != seeds)
+        ++i;
+    return seed_kinds[i].name;
 }
 
 static bool find_seeds(const char *name, enum path_seeds *seeds) {
@@ -79,6 +88,22 @@ static json_t *write_shapes(const struct assignment *a) {
     return shapes;
 }
 
+/* What a resumed run must do as the first one did. */
+static json_t *write_options(const struct session *s) {
+    return json_pack("{s:s, s:b, s:s?, s:s?}", "seed_from", name_of(s->seeds), "warm", s->is_warm,
+                     "variant", s->limits.variant, "space", s->limits.values);
+}
+
+/* The texts stay the journal's. */
+static bool read_options(const json_t *json, struct session *s) {
+    char why[200];
+    s->is_warm = json_is_true(json_object_get(json, "warm"));
+    s->limits.variant = json_string_value(json_object_get(json, "variant"));
+    s->limits.values = json_string_value(json_object_get(json, "space"));
+    return find_seeds(json_string_value(json_object_get(json, "seed_from")), &s->seeds) &&
+           path_check_limits(&s->limits, why, sizeof(why));
+}
+
 static void append(const struct session *s, json_t *line) {
     char why[200];
     if (line && !journal_write(s->journal, line, why, sizeof(why)))
@@ -95,13 +120,13 @@ static void journal_run(const struct session *s, const struct assignment *a,
     strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%SZ", &utc);
     snprintf(version, sizeof(version), "%d.%d.%d", MHA_VERSION_MAJOR, MHA_VERSION_MINOR,
              MHA_VERSION_PATCH);
-    append(s, json_pack("{s:s, s:i, s:s, s:s, s:o, s:{s:f, s:f}, s:s, s:I, s:i, s:f, s:o}", "event",
-                        "run", "version", 1, "date", date, "library", version, "device",
-                        mha_config_write_device(&s->device->identity), "rates", "flops",
-                        rates->flops, "bytes", rates->bytes, "budget", a->budget->name, "seed",
-                        (json_int_t)s->seed, "evaluations", s->most_evaluations, "seconds",
-                        isfinite(s->deadline) ? s->deadline - s->begun : 0.0, "shapes",
-                        write_shapes(a)));
+    append(s, json_pack(
+                  "{s:s, s:i, s:s, s:s, s:o, s:{s:f, s:f}, s:o, s:s, s:I, s:i, s:f, s:o}", "event",
+                  "run", "version", 1, "date", date, "library", version, "device",
+                  mha_config_write_device(&s->device->identity), "rates", "flops", rates->flops,
+                  "bytes", rates->bytes, "options", write_options(s), "budget", a->budget->name,
+                  "seed", (json_int_t)s->seed, "evaluations", s->most_evaluations, "seconds",
+                  isfinite(s->deadline) ? s->deadline - s->begun : 0.0, "shapes", write_shapes(a)));
 }
 
 static void journal_final(const struct session *s, const struct config_entry *e) {
@@ -145,7 +170,8 @@ static bool recall_run(const struct journal *journal, struct session *s, struct 
             ++a->weight;
         }
     }
-    if (!a->budget || !a->shape_count || s->most_evaluations < 1 || seconds < 0) {
+    if (!a->budget || !a->shape_count || !read_options(json_object_get(run, "options"), s) ||
+        s->most_evaluations < 1 || seconds < 0) {
         snprintf(why, why_bytes, "the journal's last run can't be read");
         return false;
     }
@@ -242,6 +268,8 @@ static int tune_all(const struct options *options, struct session *s, struct ass
                 journal_final(s, &entry);
             else
                 status = results_complain(problem);
+            /* A start for the shapes to come; without memory for it they do without. */
+            mha_config_add(&s->config, &allocator, &entry);
         }
         report(options, &a->shapes[i], outcome, &entry, why);
     }
@@ -270,11 +298,11 @@ static bool open_journal(const struct options *options, struct session *s, char 
 }
 
 static int run(const struct options *options, bool is_resumed) {
-    static const struct allocator allocator = {NULL, NULL, NULL};
     static const struct log_target silent = {NULL, NULL};
     struct assignment a = {.budget = find_budget(options->budget)};
     struct session s = {.seed = options->seed ? options->seed : 1,
-                        .limits = {options->variant, options->space}};
+                        .limits = {options->variant, options->space},
+                        .is_warm = options->is_warm};
     struct device_rates rates = {0, 0};
     char why[400], folder[1024];
     int code = EXIT_USAGE;
@@ -304,16 +332,19 @@ static int run(const struct options *options, bool is_resumed) {
     }
     if (!is_resumed) {
         assign_shapes(options, &a);
-        s.most_evaluations = options->evaluations ? options->evaluations : a.budget->evaluations;
+        s.most_evaluations = options->evaluations ? options->evaluations
+                             : a.budget->evaluations < INT32_MAX / a.shape_count
+                                 ? a.budget->evaluations * a.shape_count
+                                 : INT32_MAX;
         s.deadline = s.begun + (options->seconds > 0 ? options->seconds : a.budget->seconds);
         a.first_line = json_array_size(journal_lines(s.journal));
     }
     s.method = a.budget->method;
-    s.is_warm = options->is_warm;
     s.is_quiet = options->is_quiet;
     s.shows_bar = isatty(STDERR_FILENO);
     remote_set_deadline(s.remote, s.deadline);
-    if (!mha_config_load(&s.config, &allocator, false, options->config, NULL, &silent)) {
+    if (s.seeds == SEEDS_ALL &&
+        !mha_config_load(&s.config, &allocator, false, options->config, NULL, &silent)) {
         results_complain("no memory for tuning results");
         goto done;
     }

@@ -1,54 +1,58 @@
 /* In: a space, times. Out: points worth measuring.
  *
- * The local search goes to the first better neighbour: one parameter one step away, then farther,
- * then pairs of parameters. Where none is better it kicks three parameters and descends again; what
- * leads nowhere is given up for the best point, and after several such kicks for a random one. */
+ * The local search looks at the fastest point's neighbours (one parameter changed, two by a step,
+ * three at random), at those of the fastest one far from it, and at a few points from anywhere, and
+ * proposes the one of which a model of the times expects most. So a descent goes on while it pays,
+ * and is left where it does not. */
 #include "search.h"
+
+#include "model.h"
+#include "records.h"
 
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
-#define MAX_MOVES 512
-#define MAX_PAIRS 64
+/* Random points at the beginning, where there are starts and where there are none. */
+#define SPREAD_AFTER_STARTS 8
+#define SPREAD_ALONE 12
+#define SPREAD_CHOICE 16
+
+/* Candidates, by kind. */
+#define MAX_SINGLES 160
+#define MAX_PAIRS 96
+#define MAX_KICKS 32
+#define MAX_ELSEWHERE 64
+#define MAX_CANDIDATES (2 * MAX_SINGLES + 2 * MAX_PAIRS + MAX_KICKS + MAX_ELSEWHERE)
 #define KICKED_PARAMETERS 3
-#define MAX_FAILED_KICKS 8
+#define TRIES_EACH 8
 
-/* A kick that lands this much above the best is not followed. */
-#define KICK_TOLERANCE 1.5
-
-/* Draws before a space is taken for nearly exhausted, and what may then be walked through. */
+/* Draws in vain before a space is walked through, and before one that is too large for that is
+ * given up for exhausted. */
 #define MAX_DRAWS 4000
+#define MAX_VAIN_DRAWS (1 << 20)
 #define MAX_WALK (UINT64_C(1) << 24)
-
-enum phase { PHASE_STARTS, PHASE_SPREAD, PHASE_LOCAL, PHASE_RANDOM, PHASE_EXHAUSTIVE };
-
-struct known {
-    struct point point;
-    double ns;
-};
 
 struct search {
     const struct space *space;
-    enum phase phase;
+    enum search_method method;
     uint64_t random; /* state */
     struct point *starts;
     int start_count, next_start;
-    int spread_count, next_spread;
-    uint64_t next_index;
+    size_t spread_count; /* points to be known before the local search */
+    uint64_t next_index; /* of an exhaustive search */
 
-    /* Told points, and a hash table of their numbers plus one. */
-    struct known *known;
-    int known_count, known_capacity, evaluations;
-    int *slots;
-    size_t slot_count;
+    struct records known;
+    bool has_proposal;
+    struct point proposal;
 
-    /* Local search */
-    struct point current, best;
-    double current_ns, best_ns;
-    struct point moves[MAX_MOVES];
-    int move_count, next_move, failed_kicks;
-    bool is_kicked; /* the current descent began with a kick that has not paid yet */
+    /* Numbers of the points that are left, once they are so few that draws don't find them. */
+    uint64_t *rest;
+    size_t rest_count;
+    bool is_walked;
+
+    struct model *model;
+    struct point candidates[MAX_CANDIDATES];
+    int candidate_count;
 };
 
 /* ---- Numbers --------------------------------------------------------------------------------- */
@@ -65,222 +69,239 @@ static int below(struct search *s, int count) {
     return (int)(next_random(s) % (uint64_t)count);
 }
 
-static void shuffle(struct search *s, struct point *points, int count) {
-    for (int i = count - 1; i > 0; --i) {
-        const int j = below(s, i + 1);
-        const struct point swapped = points[i];
-        points[i] = points[j];
-        points[j] = swapped;
-    }
+static int any_value(struct search *s, int parameter) {
+    const struct space_parameter *p = &s->space->parameters[parameter];
+    return p->values[below(s, p->count)];
 }
 
-/* ---- Memory ---------------------------------------------------------------------------------- */
-
-static size_t hash_point(const struct search *s, const struct point *point) {
-    uint64_t hash = UINT64_C(0xcbf29ce484222325);
-    for (int i = 0; i < s->space->count; ++i)
-        hash = (hash ^ (uint64_t)(uint32_t)point->value[i]) * UINT64_C(0x100000001b3);
-    return (size_t)(hash ^ hash >> 32);
-}
-
-/* Where the point is, or would be. */
-static int *find_slot(const struct search *s, const struct point *point) {
-    size_t at = hash_point(s, point) & (s->slot_count - 1);
-    while (s->slots[at] && !space_points_equal(s->space, &s->known[s->slots[at] - 1].point, point))
-        at = (at + 1) & (s->slot_count - 1);
-    return &s->slots[at];
-}
-
-static struct known *find_known(const struct search *s, const struct point *point) {
-    const int *slot = find_slot(s, point);
-    return *slot ? &s->known[*slot - 1] : NULL;
-}
-
-static bool grow(struct search *s) {
-    const int capacity = s->known_capacity ? 2 * s->known_capacity : 512;
-    struct known *known = realloc(s->known, (size_t)capacity * sizeof(*known));
-    if (!known)
-        return false;
-    s->known = known;
-    int *slots = calloc(4 * (size_t)capacity, sizeof(*slots));
-    if (!slots)
-        return false;
-    free(s->slots);
-    s->slots = slots;
-    s->slot_count = 4 * (size_t)capacity;
-    s->known_capacity = capacity;
-    for (int i = 0; i < s->known_count; ++i)
-        *find_slot(s, &s->known[i].point) = i + 1;
-    return true;
-}
-
-/* ---- Points ---------------------------------------------------------------------------------- */
-
-static int step_of(const struct space_parameter *parameter, int value) {
-    int step = 0;
-    while (step + 1 < parameter->count && parameter->values[step] != value)
-        ++step;
-    return step;
-}
-
-static struct point draw(struct search *s) {
-    struct point point = {{0}};
-    for (int i = 0; i < s->space->count; ++i) {
-        const struct space_parameter *parameter = &s->space->parameters[i];
-        point.value[i] = parameter->values[below(s, parameter->count)];
-    }
-    return point;
-}
+/* ---- Points from anywhere -------------------------------------------------------------------- */
 
 static bool is_new(const struct search *s, const struct point *point) {
-    return space_is_legal(s->space, point) && !find_known(s, point);
+    return space_is_legal(s->space, point) && !records_find(&s->known, point);
 }
 
-/* A random legal point that was not told; false where there seems to be none. */
-static bool draw_new(struct search *s, struct point *point) {
-    for (int n = 0; n < MAX_DRAWS; ++n) {
-        *point = draw(s);
-        if (is_new(s, point))
-            return true;
-    }
-    const uint64_t combinations = space_combinations(s->space);
-    const uint64_t walk = combinations < MAX_WALK ? combinations : MAX_WALK;
-    const uint64_t first = next_random(s) % combinations;
-    for (uint64_t n = 0; n < walk; ++n) {
-        space_point(s->space, (first + n) % combinations, point);
+/* False where the draws were in vain. */
+static bool draw(struct search *s, int draws, struct point *point) {
+    for (int n = 0; n < draws; ++n) {
+        *point = (struct point){{0}};
+        for (int i = 0; i < s->space->count; ++i)
+            point->value[i] = any_value(s, i);
         if (is_new(s, point))
             return true;
     }
     return false;
 }
 
-/* One of the strata of every parameter, each stratum once in `spread_count` points; what is not
- * legal moves one parameter after another. */
-static bool draw_spread(struct search *s, struct point *point) {
-    for (int n = 0; n < MAX_DRAWS; ++n) {
-        for (int i = 0; i < s->space->count; ++i) {
-            const struct space_parameter *parameter = &s->space->parameters[i];
-            /* Parameters go through their strata at paces of their own. */
-            const int stratum = (s->next_spread * (2 * i + 1) + i) % s->spread_count;
-            const int first = stratum * parameter->count / s->spread_count;
-            const int last = ((stratum + 1) * parameter->count - 1) / s->spread_count;
-            const int step = n % (s->space->count + 1) == i + 1
-                                 ? below(s, parameter->count)
-                                 : first + below(s, last > first ? last - first + 1 : 1);
-            point->value[i] = parameter->values[step];
+/* Lists what is left, as far as memory goes. */
+static void walk(struct search *s, uint64_t combinations) {
+    size_t capacity = 0;
+    s->is_walked = true;
+    for (uint64_t i = 0; i < combinations; ++i) {
+        struct point point;
+        space_point(s->space, i, &point);
+        if (!is_new(s, &point))
+            continue;
+        if (s->rest_count == capacity) {
+            capacity = capacity ? 2 * capacity : 256;
+            uint64_t *rest = realloc(s->rest, capacity * sizeof(*rest));
+            if (!rest)
+                return;
+            s->rest = rest;
         }
+        s->rest[s->rest_count++] = i;
+    }
+}
+
+/* One of the rest; those that were told since leave it. */
+static bool draw_rest(struct search *s, struct point *point) {
+    while (s->rest_count) {
+        const size_t at = next_random(s) % s->rest_count;
+        space_point(s->space, s->rest[at], point);
         if (is_new(s, point))
             return true;
+        s->rest[at] = s->rest[--s->rest_count];
     }
-    return draw_new(s, point);
+    return false;
+}
+
+/* A random legal point that was not told, each as likely as the others; false where there seems to
+ * be none. */
+static bool draw_new(struct search *s, struct point *point) {
+    const uint64_t combinations = space_combinations(s->space);
+    if (!s->is_walked) {
+        if (draw(s, combinations > MAX_WALK ? MAX_VAIN_DRAWS : MAX_DRAWS, point))
+            return true;
+        if (combinations > MAX_WALK)
+            return false;
+        walk(s, combinations);
+    }
+    return draw_rest(s, point);
+}
+
+/* How often the point's values were measured already, relative to how often they might be. */
+static double crowding(const struct search *s, const struct point *point) {
+    double sum = 0;
+    for (size_t n = 0; n < s->known.count; ++n)
+        for (int i = 0; i < s->space->count; ++i)
+            if (s->known.list[n].point.value[i] == point->value[i])
+                sum += s->space->parameters[i].count;
+    return sum;
+}
+
+/* Of some random points the one whose values came least: strata that heed what is legal. */
+static bool draw_spread(struct search *s, struct point *point) {
+    double least = INFINITY;
+    for (int n = 0; n < SPREAD_CHOICE; ++n) {
+        struct point other;
+        if (!draw_new(s, &other))
+            break;
+        const double other_crowding = crowding(s, &other);
+        if (other_crowding < least) {
+            least = other_crowding;
+            *point = other;
+        }
+    }
+    return isfinite(least);
 }
 
 /* ---- Local search ---------------------------------------------------------------------------- */
 
-static void add_move(struct search *s, const struct point *point) {
-    if (s->move_count < MAX_MOVES && space_is_legal(s->space, point))
-        s->moves[s->move_count++] = *point;
+static void add_candidate(struct search *s, const struct point *point) {
+    if (is_new(s, point))
+        s->candidates[s->candidate_count++] = *point;
 }
 
-static void add_singles(struct search *s, bool is_far) {
-    const int first = s->move_count;
-    for (int i = 0; i < s->space->count; ++i) {
-        const struct space_parameter *parameter = &s->space->parameters[i];
-        const int step = step_of(parameter, s->current.value[i]);
-        for (int v = 0; v < parameter->count; ++v) {
-            struct point point = s->current;
-            point.value[i] = parameter->values[v];
-            if (v != step && (abs(v - step) > 1) == is_far)
-                add_move(s, &point);
-        }
-    }
-    shuffle(s, s->moves + first, s->move_count - first);
-}
-
-/* Two parameters one step each: the way out of a ridge that no single move leaves. */
-static void add_pairs(struct search *s) {
-    const int first = s->move_count;
+static void add_singles(struct search *s, const struct point *base) {
+    const int before = s->candidate_count;
     for (int i = 0; i < s->space->count; ++i)
-        for (int j = i + 1; j < s->space->count; ++j)
-            for (int signs = 0; signs < 4; ++signs) {
-                const struct space_parameter *a = &s->space->parameters[i];
-                const struct space_parameter *b = &s->space->parameters[j];
-                const int x = step_of(a, s->current.value[i]) + (signs & 1 ? 1 : -1);
-                const int y = step_of(b, s->current.value[j]) + (signs & 2 ? 1 : -1);
-                struct point point = s->current;
-                if (x < 0 || x >= a->count || y < 0 || y >= b->count)
-                    continue;
-                point.value[i] = a->values[x];
-                point.value[j] = b->values[y];
-                add_move(s, &point);
+        for (int v = 0; v < s->space->parameters[i].count; ++v)
+            if (s->candidate_count < before + MAX_SINGLES) {
+                struct point point = *base;
+                point.value[i] = s->space->parameters[i].values[v];
+                add_candidate(s, &point);
             }
-    shuffle(s, s->moves + first, s->move_count - first);
-    if (s->move_count > first + MAX_PAIRS)
-        s->move_count = first + MAX_PAIRS;
 }
 
-static void descend_from(struct search *s, const struct point *point, double ns) {
-    s->current = *point;
-    s->current_ns = ns;
-    s->move_count = s->next_move = 0;
-    add_singles(s, false);
-    add_singles(s, true);
-    /* After a kick only what is cheap: most lead nowhere. */
-    if (!s->is_kicked)
-        add_pairs(s);
+/* False beyond the ends. */
+static bool move_one_step(struct search *s, struct point *point, int i) {
+    const struct space_parameter *parameter = &s->space->parameters[i];
+    const int step = space_step(parameter, point->value[i]) + (below(s, 2) ? 1 : -1);
+    if (step < 0 || step >= parameter->count)
+        return false;
+    point->value[i] = parameter->values[step];
+    return true;
 }
 
-/* Somewhere near the best point, or after too many failures anywhere. */
-static bool kick(struct search *s, struct point *point) {
-    s->is_kicked = true;
-    if (s->failed_kicks++ >= MAX_FAILED_KICKS || !isfinite(s->best_ns)) {
-        s->failed_kicks = 0;
-        return draw_new(s, point);
+/* Two parameters one step each: the way along a ridge that no single move stays on. */
+static void add_pairs(struct search *s, const struct point *base) {
+    const int before = s->candidate_count;
+    for (int n = 0; n < TRIES_EACH * MAX_PAIRS && s->candidate_count < before + MAX_PAIRS; ++n) {
+        struct point point = *base;
+        if (move_one_step(s, &point, below(s, s->space->count)) &&
+            move_one_step(s, &point, below(s, s->space->count)))
+            add_candidate(s, &point);
     }
-    for (int n = 0; n < MAX_DRAWS; ++n) {
-        *point = s->best;
+}
+
+static void add_kicks(struct search *s, const struct point *base) {
+    const int before = s->candidate_count;
+    for (int n = 0; n < TRIES_EACH * MAX_KICKS && s->candidate_count < before + MAX_KICKS; ++n) {
+        struct point point = *base;
         for (int k = 0; k < KICKED_PARAMETERS; ++k) {
             const int i = below(s, s->space->count);
-            const struct space_parameter *parameter = &s->space->parameters[i];
-            point->value[i] = parameter->values[below(s, parameter->count)];
+            point.value[i] = any_value(s, i);
         }
-        if (is_new(s, point))
-            return true;
+        add_candidate(s, &point);
     }
-    return draw_new(s, point);
 }
 
-/* The next unknown point of the descent; known ones are followed at once. */
+static void add_elsewhere(struct search *s) {
+    for (int n = 0; n < MAX_ELSEWHERE; ++n) {
+        struct point point;
+        if (s->is_walked ? draw_rest(s, &point) : draw(s, TRIES_EACH, &point))
+            s->candidates[s->candidate_count++] = point;
+    }
+}
+
+/* The fastest records, fastest first; returns how many. */
+static int list_best(const struct search *s, const struct record **best, int count) {
+    int found = 0;
+    for (size_t n = 0; n < s->known.count; ++n) {
+        const struct record *record = &s->known.list[n];
+        int at = found;
+        while (at > 0 && best[at - 1]->ns > record->ns)
+            --at;
+        if (at == count || !isfinite(record->ns))
+            continue;
+        found = found < count ? found + 1 : count;
+        for (int i = found - 1; i > at; --i)
+            best[i] = best[i - 1];
+        best[at] = record;
+    }
+    return found;
+}
+
+/* To what the model has room for: the fastest, and of the others the latest. */
+static void fit_model(struct search *s) {
+    const struct record *best[SEARCH_MAX_BEST];
+    struct model_sample samples[MODEL_MAX_POINTS];
+    const bool is_all = s->known.count <= MODEL_MAX_POINTS;
+    int count = 0;
+    double fast = -INFINITY;
+    if (!is_all) {
+        count = list_best(s, best, SEARCH_MAX_BEST);
+        for (int i = 0; i < count; ++i)
+            samples[i] = (struct model_sample){&best[i]->point, best[i]->ns};
+        fast = best[count - 1]->ns;
+    }
+    for (size_t n = s->known.count; n-- > 0 && count < MODEL_MAX_POINTS;) {
+        const struct record *record = &s->known.list[n];
+        if (record->ns > fast)
+            samples[count++] = (struct model_sample){&record->point, record->ns};
+    }
+    model_fit(s->model, samples, count);
+}
+
+/* The fastest of those that differ from the best in most parameters: in another valley, if there is
+ * one. NULL for none. */
+static const struct record *find_other(const struct search *s, const struct record *best) {
+    const struct record *other = NULL;
+    for (size_t n = 0; n < s->known.count; ++n) {
+        const struct record *record = &s->known.list[n];
+        int different = 0;
+        for (int i = 0; i < s->space->count; ++i)
+            different += record->point.value[i] != best->point.value[i];
+        if (2 * different > s->space->count && isfinite(record->ns) &&
+            (!other || record->ns < other->ns))
+            other = record;
+    }
+    return other;
+}
+
 static bool next_local(struct search *s, struct point *point) {
-    if (!s->move_count && isfinite(s->best_ns))
-        descend_from(s, &s->best, s->best_ns);
-    while (s->next_move < s->move_count) {
-        *point = s->moves[s->next_move++];
-        const struct known *known = find_known(s, point);
-        if (!known)
-            return true;
-        if (known->ns < s->current_ns)
-            descend_from(s, point, known->ns);
+    const struct record *best;
+    if (!list_best(s, &best, 1))
+        return draw_new(s, point);
+    const struct record *other = find_other(s, best);
+    fit_model(s);
+    s->candidate_count = 0;
+    add_singles(s, &best->point);
+    add_pairs(s, &best->point);
+    add_kicks(s, &best->point);
+    if (other) {
+        add_singles(s, &other->point);
+        add_pairs(s, &other->point);
     }
-    return kick(s, point);
-}
-
-/* What a new time means for the descent. */
-static void follow(struct search *s, const struct point *point, double ns) {
-    if (ns < s->best_ns) {
-        s->best = *point;
-        s->best_ns = ns;
-        s->is_kicked = false;
-        s->failed_kicks = 0;
-        if (s->phase == PHASE_LOCAL)
-            descend_from(s, point, ns);
-        return;
+    add_elsewhere(s);
+    double most = -INFINITY;
+    for (int i = 0; i < s->candidate_count; ++i) {
+        const double gain = model_gain(s->model, &s->candidates[i]);
+        if (gain > most) {
+            most = gain;
+            *point = s->candidates[i];
+        }
     }
-    if (s->phase != PHASE_LOCAL)
-        return;
-    const bool is_kick = s->next_move >= s->move_count && s->is_kicked;
-    if (is_kick ? ns < KICK_TOLERANCE * s->best_ns : ns < s->current_ns)
-        descend_from(s, point, ns);
+    return s->candidate_count || draw_new(s, point);
 }
 
 /* ---- Interface ------------------------------------------------------------------------------- */
@@ -289,30 +310,30 @@ struct search *search_create(const struct space *space, const struct search_opti
     struct search *s = calloc(1, sizeof(*s));
     if (!s)
         return NULL;
-    s->space = space;
-    s->random = options->seed * UINT64_C(0x2545f4914f6cdd1d) + 1;
-    s->current_ns = s->best_ns = INFINITY;
-    s->spread_count = 2 * space->count < 8 ? 8 : 2 * space->count > 16 ? 16 : 2 * space->count;
+    s->space = s->known.space = space;
+    s->method = options->method;
+    s->random = options->seed;
+    s->model = model_create(space);
     s->starts = calloc((size_t)options->start_count + 1, sizeof(*s->starts));
-    if (!s->starts || !grow(s)) {
+    if (!s->starts || !s->model) {
         search_destroy(s);
         return NULL;
     }
     for (int i = 0; i < options->start_count; ++i)
         if (space_is_legal(space, &options->starts[i]))
             s->starts[s->start_count++] = options->starts[i];
-    s->phase = options->method == SEARCH_EXHAUSTIVE ? PHASE_EXHAUSTIVE
-               : options->method == SEARCH_RANDOM   ? PHASE_RANDOM
-                                                    : PHASE_STARTS;
+    s->spread_count =
+        (size_t)(s->start_count ? s->start_count + SPREAD_AFTER_STARTS : SPREAD_ALONE);
     return s;
 }
 
 void search_destroy(struct search *s) {
     if (!s)
         return;
+    records_release(&s->known);
+    model_destroy(s->model);
     free(s->starts);
-    free(s->known);
-    free(s->slots);
+    free(s->rest);
     free(s);
 }
 
@@ -326,63 +347,52 @@ static bool next_of_all(struct search *s, struct point *point) {
     return false;
 }
 
-bool search_next(struct search *s, struct point *point) {
-    if (s->phase == PHASE_EXHAUSTIVE)
-        return next_of_all(s, point);
-    while (s->phase == PHASE_STARTS) {
-        if (s->next_start == s->start_count) {
-            s->phase = PHASE_SPREAD;
-            break;
-        }
+static bool next_start(struct search *s, struct point *point) {
+    while (s->next_start < s->start_count) {
         *point = s->starts[s->next_start++];
-        if (!find_known(s, point))
+        if (!records_find(&s->known, point))
             return true;
     }
-    if (s->phase == PHASE_SPREAD) {
-        if (s->next_spread < s->spread_count) {
-            const bool is_found = draw_spread(s, point);
-            ++s->next_spread;
-            return is_found;
-        }
-        s->phase = PHASE_LOCAL;
+    return false;
+}
+
+static bool propose(struct search *s, struct point *point) {
+    switch (s->method) {
+    case SEARCH_EXHAUSTIVE:
+        return next_of_all(s, point);
+    case SEARCH_RANDOM:
+        return draw_new(s, point);
+    default:
+        return next_start(s, point) ||
+               (s->known.count < s->spread_count && draw_spread(s, point)) || next_local(s, point);
     }
-    return s->phase == PHASE_RANDOM ? draw_new(s, point) : next_local(s, point);
+}
+
+bool search_next(struct search *s, struct point *point) {
+    if (!s->has_proposal || records_find(&s->known, &s->proposal))
+        s->has_proposal = propose(s, &s->proposal);
+    *point = s->proposal;
+    return s->has_proposal;
 }
 
 void search_tell(struct search *s, const struct point *point, double ns) {
-    struct known *known = find_known(s, point);
-    if (known) {
-        known->ns = ns;
-    } else {
-        if ((!s->known || s->known_count == s->known_capacity) && !grow(s))
-            return;
-        s->known[s->known_count] = (struct known){*point, ns};
-        *find_slot(s, point) = ++s->known_count;
-    }
-    ++s->evaluations;
-    follow(s, point, ns);
-}
-
-int search_evaluations(const struct search *s) {
-    return s->evaluations;
+    const struct record told = {*point, ns > 0 ? ns : INFINITY};
+    struct record *known = records_find(&s->known, point);
+    /* A journal may have been written with other values to choose from. */
+    if (!space_has(s->space, point))
+        return;
+    if (known)
+        known->ns = told.ns;
+    else
+        records_add(&s->known, &told);
 }
 
 int search_best(const struct search *s, struct point *points, double *ns, int count) {
-    int found = 0;
-    for (int i = 0; i < s->known_count; ++i) {
-        const struct known *known = &s->known[i];
-        int at = found < count ? found : count;
-        while (at > 0 && ns[at - 1] > known->ns)
-            --at;
-        if (at >= count || !isfinite(known->ns))
-            continue;
-        found = found < count ? found + 1 : count;
-        for (int j = found - 1; j > at; --j) {
-            points[j] = points[j - 1];
-            ns[j] = ns[j - 1];
-        }
-        points[at] = known->point;
-        ns[at] = known->ns;
+    const struct record *best[SEARCH_MAX_BEST];
+    const int found = list_best(s, best, count < SEARCH_MAX_BEST ? count : SEARCH_MAX_BEST);
+    for (int i = 0; i < found; ++i) {
+        points[i] = best[i]->point;
+        ns[i] = best[i]->ns;
     }
     return found;
 }

@@ -1,6 +1,6 @@
 /* Proposes configurations and is told how fast they are; does nothing else.
  *
- * Seeds, then stratified random points, then greedy first-improvement iterated local search. The
+ * Seeds, then stratified random points, then a local search that a model of the times leads. The
  * same seed and the same answers give the same proposals. */
 #ifndef TUNE_SEARCH_H
 #define TUNE_SEARCH_H
@@ -22,16 +22,16 @@ struct search;
 struct search *search_create(const struct space *space, const struct search_options *options);
 void search_destroy(struct search *search);
 
-/* The next point to measure, never one that was told before; false when there is none left. */
+/* The next point to measure, never one that was told before; the same again until it is told. False
+ * when there is none left, or, in a space of many millions, none that is found. */
 bool search_next(struct search *search, struct point *point);
 
 /* Less is better; INFINITY for a point that failed. Points that were not proposed may be told too:
  * what a journal remembers. */
 void search_tell(struct search *search, const struct point *point, double ns);
 
-int search_evaluations(const struct search *search);
-
 /* Up to `count` best points that did not fail, best first; returns how many. */
+#define SEARCH_MAX_BEST 64
 int search_best(const struct search *search, struct point *points, double *ns, int count);
 
 #endif

@@ -32,6 +32,13 @@ struct space {
 uint64_t space_combinations(const struct space *space);
 void space_point(const struct space *space, uint64_t index, struct point *point);
 
+/* The number of a value among those of a parameter; -1 for one that it does not have. */
+int space_step(const struct space_parameter *parameter, int value);
+
+/* Whether every value is one of its parameter's. */
+bool space_has(const struct space *space, const struct point *point);
+
+/* Whether besides is_legal() takes it. */
 bool space_is_legal(const struct space *space, const struct point *point);
 bool space_points_equal(const struct space *space, const struct point *a, const struct point *b);
 

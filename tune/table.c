@@ -3,67 +3,73 @@
 
 #include <errno.h>
 #include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <zlib.h>
 
-#define MAX_LINE 4096
-#define MAX_POINTS 2000000
-#define MAX_NAME 32
+#define MAX_LINE_BYTES 1024
+#define MAX_LINES 1100000
+#define MAX_ROWS 1000000
 
-/* What is being read, and what the space's names point to. */
+/* Longer ones are no numbers of a table, and fit no int. */
+#define MAX_DIGITS 9
+
 struct reader {
+    struct table *table;
     gzFile file;
-    char line[MAX_LINE];
+    char line[MAX_LINE_BYTES];
     long number; /* of the line */
-    size_t capacity;
     char *why;
     size_t why_bytes;
 };
 
-static bool complain(struct reader *r, const char *what) {
-    snprintf(r->why, r->why_bytes, "line %ld: %s", r->number, what);
+static bool __attribute__((format(printf, 2, 3)))
+complain(struct reader *r, const char *format, ...) {
+    va_list arguments;
+    const int used = snprintf(r->why, r->why_bytes, "line %ld: ", r->number);
+    va_start(arguments, format);
+    if (used >= 0 && (size_t)used < r->why_bytes)
+        vsnprintf(r->why + used, r->why_bytes - (size_t)used, format, arguments);
+    va_end(arguments);
     return false;
-}
-
-/* False at the end, or where a line is too long or damaged: then *is_end is false. */
-static bool read_line(struct reader *r, bool *is_end) {
-    *is_end = false;
-    ++r->number;
-    if (!gzgets(r->file, r->line, sizeof(r->line))) {
-        int code;
-        gzerror(r->file, &code);
-        *is_end = gzeof(r->file) && code == Z_OK;
-        return *is_end ? false : complain(r, "the file is damaged");
-    }
-    const size_t length = strlen(r->line);
-    if (!length || r->line[length - 1] != '\n')
-        return complain(r, "is too long or not complete");
-    r->line[length - 1] = 0;
-    return true;
 }
 
 /* ---- Columns --------------------------------------------------------------------------------- */
 
-static bool read_names(struct reader *r, struct table *table) {
-    char *rest = NULL;
-    table->names = strdup(r->line);
-    if (!table->names)
-        return complain(r, "no memory");
-    const char *last = "";
-    for (char *name = strtok_r(table->names, ",", &rest); name; name = strtok_r(NULL, ",", &rest)) {
-        if (table->space.count == SPACE_MAX_PARAMETERS && strcmp(name, "ns") != 0)
-            return complain(r, "too many columns");
-        if (strlen(name) > MAX_NAME)
-            return complain(r, "a name is too long");
-        last = name;
-        if (strcmp(name, "ns") != 0)
-            table->space.parameters[table->space.count++].name = name;
-    }
-    return (table->space.count > 0 && !strcmp(last, "ns")) ||
-           complain(r, "names of parameters are wanted, and \"ns\" as the last one");
+static bool is_name(const char *name) {
+    static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_0123456789";
+    return *name && strspn(name, letters) == strlen(name);
 }
+
+static bool add_column(struct reader *r, const char *name) {
+    struct space *space = &r->table->space;
+    if (space->count == SPACE_MAX_PARAMETERS)
+        return complain(r, "more than %d parameters", SPACE_MAX_PARAMETERS);
+    if (!is_name(name) || strlen(name) >= TABLE_NAME_BYTES)
+        return complain(r, "\"%.40s\" is no name of a parameter", name);
+    for (int i = 0; i < space->count; ++i)
+        if (!strcmp(r->table->names[i], name))
+            return complain(r, "%s comes twice", name);
+    strcpy(r->table->names[space->count], name);
+    space->parameters[space->count].name = r->table->names[space->count];
+    ++space->count;
+    return true;
+}
+
+static bool read_columns(struct reader *r) {
+    char *rest = r->line;
+    const char *name = strsep(&rest, ",");
+    for (; rest; name = strsep(&rest, ","))
+        if (!add_column(r, name))
+            return false;
+    if (strcmp(name, "ns") != 0)
+        return complain(r, "the last column is \"%.40s\", not ns", name);
+    return r->table->space.count > 0 || complain(r, "no parameters");
+}
+
+/* ---- Rows ------------------------------------------------------------------------------------ */
 
 /* Keeps the values in order. */
 static bool add_value(struct space_parameter *parameter, int value) {
@@ -75,134 +81,121 @@ static bool add_value(struct space_parameter *parameter, int value) {
     if (parameter->count == SPACE_MAX_VALUES)
         return false;
     memmove(&parameter->values[at + 1], &parameter->values[at],
-            (size_t)(parameter->count++ - at) * sizeof(value));
+            (size_t)(parameter->count - at) * sizeof(value));
     parameter->values[at] = value;
+    ++parameter->count;
     return true;
 }
 
-/* ---- Rows ------------------------------------------------------------------------------------ */
+static bool read_value(struct reader *r, int i, const char *text, int *value) {
+    const size_t length = text ? strlen(text) : 0;
+    if (length < 1 || length > MAX_DIGITS || strspn(text, "0123456789") != length)
+        return complain(r, "%s is no whole number of at most %d digits", r->table->names[i],
+                        MAX_DIGITS);
+    *value = (int)strtol(text, NULL, 10);
+    return add_value(&r->table->space.parameters[i], *value) ||
+           complain(r, "%s has more than %d values", r->table->names[i], SPACE_MAX_VALUES);
+}
 
-static bool reserve(struct reader *r, struct table *table) {
-    if (table->count < r->capacity)
+static bool read_ns(struct reader *r, const char *text, double *ns) {
+    *ns = INFINITY;
+    if (text && !strcmp(text, "inf"))
         return true;
-    if (table->count == MAX_POINTS)
-        return complain(r, "too many configurations");
-    r->capacity = r->capacity ? 2 * r->capacity : 1024;
-    struct point *points = realloc(table->points, r->capacity * sizeof(*points));
-    table->points = points ? points : table->points;
-    double *ns = points ? realloc(table->ns, r->capacity * sizeof(*ns)) : NULL;
-    table->ns = ns ? ns : table->ns;
-    return ns || complain(r, "no memory");
+    char *end = NULL;
+    if (text && *text && strspn(text, "0123456789.eE+-") == strlen(text))
+        *ns = strtod(text, &end);
+    if (!end || *end || !(*ns > 0) || !isfinite(*ns))
+        return complain(r, "ns is neither a number above zero nor inf");
+    return true;
 }
 
-static bool read_row(struct reader *r, struct table *table) {
-    const char *text = r->line;
-    char *end;
-    if (!reserve(r, table))
+static bool read_row(struct reader *r) {
+    struct table *table = r->table;
+    struct record record = {{{0}}, INFINITY};
+    char *rest = r->line;
+    for (int i = 0; i < table->space.count; ++i)
+        if (!read_value(r, i, strsep(&rest, ","), &record.point.value[i]))
+            return false;
+    if (!read_ns(r, strsep(&rest, ","), &record.ns))
         return false;
-    struct point *point = &table->points[table->count];
-    *point = (struct point){{0}};
-    for (int i = 0; i < table->space.count; ++i) {
-        errno = 0;
-        const long value = strtol(text, &end, 10);
-        if (end == text || *end != ',' || errno || value < 0 || value > INT32_MAX)
-            return complain(r, "a value is no whole number");
-        point->value[i] = (int)value;
-        if (!add_value(&table->space.parameters[i], (int)value))
-            return complain(r, "a parameter has too many values");
-        text = end + 1;
-    }
-    const double ns = strtod(text, &end);
-    if (end == text || *end || !(ns > 0))
-        return complain(r, "ns is no number above 0");
-    table->ns[table->count++] = ns;
-    if (ns < table->best_ns)
-        table->best_ns = ns;
-    return true;
-}
-
-/* ---- Looking up ------------------------------------------------------------------------------ */
-
-static size_t hash_point(const struct space *space, const struct point *point) {
-    uint64_t hash = UINT64_C(0xcbf29ce484222325);
-    for (int i = 0; i < space->count; ++i)
-        hash = (hash ^ (uint64_t)(uint32_t)point->value[i]) * UINT64_C(0x100000001b3);
-    return (size_t)(hash ^ hash >> 32);
-}
-
-static size_t *find_slot(const struct table *table, const struct point *point) {
-    size_t at = hash_point(&table->space, point) & (table->slot_count - 1);
-    while (table->slots[at] &&
-           !space_points_equal(&table->space, &table->points[table->slots[at] - 1], point))
-        at = (at + 1) & (table->slot_count - 1);
-    return &table->slots[at];
-}
-
-static bool index_points(struct reader *r, struct table *table) {
-    table->slot_count = 1024;
-    while (table->slot_count < 2 * table->count)
-        table->slot_count *= 2;
-    table->slots = calloc(table->slot_count, sizeof(*table->slots));
-    if (!table->slots)
+    if (rest)
+        return complain(r, "more values than columns");
+    if (table->records.count == MAX_ROWS)
+        return complain(r, "more than %d configurations", MAX_ROWS);
+    if (records_find(&table->records, &record.point))
+        return complain(r, "this configuration was there before");
+    if (!records_add(&table->records, &record))
         return complain(r, "no memory");
-    for (size_t i = 0; i < table->count; ++i) {
-        size_t *slot = find_slot(table, &table->points[i]);
-        if (*slot)
-            return complain(r, "a configuration comes twice");
-        *slot = i + 1;
-    }
+    table->best_ns = fmin(table->best_ns, record.ns);
     return true;
-}
-
-double table_ns(const struct table *table, const struct point *point) {
-    const size_t slot = *find_slot(table, point);
-    return slot ? table->ns[slot - 1] : INFINITY;
-}
-
-static bool is_in_table(const void *context, const struct point *point) {
-    return *find_slot(context, point) != 0;
 }
 
 /* ---- Reading --------------------------------------------------------------------------------- */
 
-static bool read_all(struct reader *r, struct table *table) {
+/* False at the end, where *is_end is true, and for what can't be read. */
+static bool read_line(struct reader *r, bool *is_end) {
+    int error = Z_OK;
+    ++r->number;
+    *is_end = false;
+    if (!gzgets(r->file, r->line, sizeof(r->line))) {
+        gzerror(r->file, &error);
+        *is_end = error == Z_OK && gzeof(r->file);
+        return *is_end ? false : complain(r, "the file is damaged or can't be read");
+    }
+    if (r->number > MAX_LINES)
+        return complain(r, "more than %d lines", MAX_LINES);
+    char *end = strchr(r->line, '\n');
+    if (!end)
+        return complain(r, "too long, or cut off");
+    *end = 0;
+    if (end > r->line && end[-1] == '\r')
+        end[-1] = 0;
+    return true;
+}
+
+static bool read_all(struct reader *r) {
     static const char title[] = "# title: ";
     bool is_end;
     while (read_line(r, &is_end)) {
-        if (r->line[0] == '#') {
-            if (!strncmp(r->line, title, sizeof(title) - 1))
-                snprintf(table->title, sizeof(table->title), "%s", r->line + sizeof(title) - 1);
-        } else if (!(table->names ? read_row(r, table) : read_names(r, table))) {
+        if (!strncmp(r->line, title, sizeof(title) - 1))
+            snprintf(r->table->title, sizeof(r->table->title), "%s", r->line + sizeof(title) - 1);
+        else if (*r->line != '#' && !(r->table->space.count ? read_row(r) : read_columns(r)))
             return false;
-        }
     }
-    if (!is_end)
-        return false;
-    if (!isfinite(table->best_ns))
-        return complain(r, "nothing in this table ever ran");
-    return index_points(r, table);
+    return is_end && (isfinite(r->table->best_ns) || complain(r, "no configuration that ran"));
+}
+
+static bool is_in_table(const void *context, const struct point *point) {
+    const struct table *table = context;
+    return records_find(&table->records, point) != NULL;
 }
 
 bool table_read(struct table *table, const char *path, char *why, size_t why_bytes) {
-    struct reader r = {.file = gzopen(path, "rb"), .why = why, .why_bytes = why_bytes};
+    struct reader r = {.table = table, .why = why, .why_bytes = why_bytes};
     *table = (struct table){.best_ns = INFINITY};
+    table->space.is_legal = is_in_table;
+    table->space.context = table;
+    table->records.space = &table->space;
+    r.file = gzopen(path, "rbe");
     if (!r.file) {
         snprintf(why, why_bytes, "%s", strerror(errno));
         return false;
     }
-    const bool is_read = read_all(&r, table);
-    gzclose(r.file);
-    table->space.is_legal = is_in_table;
-    table->space.context = table;
+    bool is_read = read_all(&r);
+    /* A compressed file that ends too early is noticed only here. */
+    if (gzclose(r.file) != Z_OK && is_read)
+        is_read = complain(&r, "the file is damaged or cut off");
     if (!is_read)
         table_release(table);
     return is_read;
 }
 
 void table_release(struct table *table) {
-    free(table->names);
-    free(table->points);
-    free(table->ns);
-    free(table->slots);
-    *table = (struct table){.count = 0};
+    records_release(&table->records);
+    *table = (struct table){.best_ns = INFINITY};
+}
+
+double table_ns(const struct table *table, const struct point *point) {
+    const struct record *record = records_find(&table->records, point);
+    return record ? record->ns : INFINITY;
 }

@@ -5,17 +5,16 @@
 #ifndef TUNE_TABLE_H
 #define TUNE_TABLE_H
 
-#include "space.h"
+#include "records.h"
+
+#define TABLE_NAME_BYTES 32
 
 struct table {
     struct space space; /* is_legal: whether the table has the point */
-    struct point *points;
-    double *ns;
-    size_t count;
+    struct records records;
     double best_ns;
-    char title[256];           /* of "# title:" */
-    char *names;               /* of the parameters */
-    size_t *slots, slot_count; /* a hash table of the points' numbers plus one */
+    char title[256]; /* of "# title:" */
+    char names[SPACE_MAX_PARAMETERS][TABLE_NAME_BYTES];
 };
 
 /* False with a reason. The table must not be moved afterwards: its space points to it. */
