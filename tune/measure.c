@@ -120,7 +120,7 @@ enum remote_result measure_trial(struct workload *w, struct trial *trial,
     }
     if (result)
         return result;
-    *ns = is_hopeless ? times[0] : statistics_median(times, BATCHES);
+    *ns = is_hopeless ? times[0] : statistics_fast(times, BATCHES);
     for (int n = 0; n < BATCHES && !is_hopeless; ++n)
         deviations[n] = fabs(times[n] - *ns);
     *mad_ns = is_hopeless ? 0 : statistics_median(deviations, BATCHES);

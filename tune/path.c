@@ -195,6 +195,7 @@ static bool is_within(const struct path_limits *limits, const char *parameter, i
 static bool list_values(struct space_parameter *parameter, const struct variant_tunable *tunable,
                         const struct path_limits *limits) {
     parameter->name = mha_tunable_names[tunable->tunable];
+    parameter->is_built = tunable->is_define;
     for (int i = 0; i < MHA_MAX_VALUES && tunable->values[i]; ++i)
         if (is_within(limits, parameter->name, tunable->values[i]))
             parameter->values[parameter->count++] = tunable->values[i];
@@ -228,7 +229,7 @@ bool path_open(struct path *path, const struct variant *variant, const struct sh
     path->has_result = count > 0;
     if (seeds == SEEDS_ALL || seeds == SEEDS_HEURISTIC)
         add_start(path, &tuning, starts, &count);
-    if (seeds == SEEDS_ALL || seeds == SEEDS_SAFE)
+    if (seeds == SEEDS_SAFE)
         add_safe(path, starts, &count);
     const struct search_options options = {
         .method = method, .seed = seed, .starts = starts, .start_count = count};

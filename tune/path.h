@@ -13,8 +13,9 @@ struct path {
     struct search *search;
     double best_ns; /* INFINITY: nothing worked yet */
     int evaluations;
-    double seconds;  /* that they took */
-    bool has_result; /* among its starts are tuning results */
+    double seconds;       /* that they took */
+    double build_seconds; /* part of them */
+    bool has_result;      /* among its starts are tuning results */
     bool is_dropped;
 };
 

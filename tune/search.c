@@ -2,8 +2,8 @@
  *
  * The local search looks at the fastest point's neighbours (one parameter changed, two by a step,
  * three at random), at those of the fastest one far from it, and at a few points from anywhere, and
- * proposes the one of which a model of the times expects most. So a descent goes on while it pays,
- * and is left where it does not. */
+ * proposes the one of which a model of the times expects most for what it costs. So a descent goes
+ * on while it pays, and is left where it does not. */
 #include "search.h"
 
 #include "model.h"
@@ -15,6 +15,7 @@
 /* Random points at the beginning, where there are starts and where there are none. */
 #define SPREAD_AFTER_STARTS 8
 #define SPREAD_ALONE 12
+#define LEAST_SPREAD_ALONE 3
 #define SPREAD_CHOICE 16
 
 /* Candidates, by kind. */
@@ -38,7 +39,7 @@ struct search {
     uint64_t random; /* state */
     struct point *starts;
     int start_count, next_start;
-    size_t spread_count; /* points to be known before the local search */
+    double build_cost;
     uint64_t next_index; /* of an exhaustive search */
 
     struct records known;
@@ -295,10 +296,13 @@ static bool next_local(struct search *s, struct point *point) {
     add_elsewhere(s);
     double most = -INFINITY;
     for (int i = 0; i < s->candidate_count; ++i) {
-        const double gain = model_gain(s->model, &s->candidates[i]);
+        const struct point *candidate = &s->candidates[i];
+        const double cost =
+            s->build_cost > 1 && !search_has_build(s, candidate) ? s->build_cost : 1;
+        const double gain = model_gain(s->model, candidate) / cost;
         if (gain > most) {
             most = gain;
-            *point = s->candidates[i];
+            *point = *candidate;
         }
     }
     return s->candidate_count || draw_new(s, point);
@@ -313,6 +317,7 @@ struct search *search_create(const struct space *space, const struct search_opti
     s->space = s->known.space = space;
     s->method = options->method;
     s->random = options->seed;
+    s->build_cost = 1;
     s->model = model_create(space);
     s->starts = calloc((size_t)options->start_count + 1, sizeof(*s->starts));
     if (!s->starts || !s->model) {
@@ -322,8 +327,6 @@ struct search *search_create(const struct space *space, const struct search_opti
     for (int i = 0; i < options->start_count; ++i)
         if (space_is_legal(space, &options->starts[i]))
             s->starts[s->start_count++] = options->starts[i];
-    s->spread_count =
-        (size_t)(s->start_count ? s->start_count + SPREAD_AFTER_STARTS : SPREAD_ALONE);
     return s;
 }
 
@@ -356,6 +359,13 @@ static bool next_start(struct search *s, struct point *point) {
     return false;
 }
 
+/* Whether there are enough points from anywhere for the model; where builds are dear, fewer do. */
+static bool is_spread(const struct search *s) {
+    const double wanted = s->start_count ? SPREAD_AFTER_STARTS / s->build_cost
+                                         : fmax(SPREAD_ALONE / s->build_cost, LEAST_SPREAD_ALONE);
+    return (double)s->known.count >= s->start_count + floor(wanted);
+}
+
 static bool propose(struct search *s, struct point *point) {
     switch (s->method) {
     case SEARCH_EXHAUSTIVE:
@@ -363,8 +373,8 @@ static bool propose(struct search *s, struct point *point) {
     case SEARCH_RANDOM:
         return draw_new(s, point);
     default:
-        return next_start(s, point) ||
-               (s->known.count < s->spread_count && draw_spread(s, point)) || next_local(s, point);
+        return next_start(s, point) || (!is_spread(s) && draw_spread(s, point)) ||
+               next_local(s, point);
     }
 }
 
@@ -385,6 +395,22 @@ void search_tell(struct search *s, const struct point *point, double ns) {
         known->ns = told.ns;
     else
         records_add(&s->known, &told);
+}
+
+bool search_has_build(const struct search *s, const struct point *point) {
+    for (size_t n = 0; n < s->known.count; ++n) {
+        bool is_same = true;
+        for (int i = 0; i < s->space->count && is_same; ++i)
+            is_same = !s->space->parameters[i].is_built ||
+                      s->known.list[n].point.value[i] == point->value[i];
+        if (is_same)
+            return true;
+    }
+    return false;
+}
+
+void search_set_build_cost(struct search *s, double cost) {
+    s->build_cost = cost > 1 ? cost : 1;
 }
 
 int search_best(const struct search *s, struct point *points, double *ns, int count) {

@@ -30,6 +30,13 @@ bool search_next(struct search *search, struct point *point);
  * what a journal remembers. */
 void search_tell(struct search *search, const struct point *point, double ns);
 
+/* Whether a point was told that differs in nothing that takes another build. */
+bool search_has_build(const struct search *search, const struct point *point);
+
+/* How many evaluations a new build is worth; 1, as at first, where only their number counts. Where
+ * builds are dear the search makes more of each. */
+void search_set_build_cost(struct search *search, double cost);
+
 /* Up to `count` best points that did not fail, best first; returns how many. */
 #define SEARCH_MAX_BEST 64
 int search_best(const struct search *search, struct point *points, double *ns, int count);

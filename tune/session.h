@@ -20,6 +20,8 @@ struct session {
     double begun, deadline; /* seconds of session_now() */
     int evaluations, most_evaluations;
     int failures[REMOTE_RESULTS];
+    double build_seconds; /* of builds that no cache saved */
+    int builds;
     double shown; /* when progress was last shown */
 };
 

@@ -13,6 +13,7 @@ struct space_parameter {
     const char *name;
     int values[SPACE_MAX_VALUES]; /* ascending */
     int count;
+    bool is_built; /* another value takes another build */
 };
 
 /* One value per parameter, in the order of the parameters; unused ones are 0. */

@@ -2,6 +2,7 @@
 #include "statistics.h"
 
 #include <math.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,34 +11,71 @@ static int compare(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-double statistics_median(const double *values, int count) {
-    enum { MOST = 1000 };
-    double sorted[MOST];
-    if (count < 1)
-        return NAN;
+enum { MOST = 1000 };
+
+/* How many of them there are. */
+static int sort(const double *values, int count, double sorted[MOST]) {
     count = count < MOST ? count : MOST;
     memcpy(sorted, values, (size_t)count * sizeof(*values));
     qsort(sorted, (size_t)count, sizeof(*sorted), compare);
+    return count;
+}
+
+double statistics_median(const double *values, int count) {
+    double sorted[MOST];
+    if (count < 1)
+        return NAN;
+    count = sort(values, count, sorted);
     return (sorted[(count - 1) / 2] + sorted[count / 2]) / 2;
 }
 
-/* 97.5 % quantiles of Student's t for 1, 2, ... degrees of freedom; beyond them the normal's. */
-static double quantile(int freedom) {
-    static const double table[] = {12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23,
-                                   2.20,  2.18, 2.16, 2.14, 2.13, 2.12, 2.11, 2.10, 2.09, 2.09};
-    const int known = (int)(sizeof(table) / sizeof(*table));
-    return freedom < 1 ? INFINITY : freedom <= known ? table[freedom - 1] : 1.96;
+double statistics_fast(const double *values, int count) {
+    double sorted[MOST], sum = 0;
+    if (count < 1)
+        return NAN;
+    const int quarter = (sort(values, count, sorted) + 3) / 4;
+    for (int i = 0; i < quarter; ++i)
+        sum += sorted[i];
+    return sum / quarter;
+}
+
+/* ---- Ratios ---------------------------------------------------------------------------------- */
+
+#define LEAST_ROUNDS 4
+#define RESAMPLES 400
+#define NORMAL_QUANTILE 1.96 /* of 97.5 % */
+
+/* SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014). */
+static int draw(uint64_t *state, int count) {
+    uint64_t z = *state += UINT64_C(0x9e3779b97f4a7c15);
+    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
+    return (int)((z ^ z >> 31) % (uint64_t)count);
+}
+
+static double log_ratio(const double *a, const double *b, int count) {
+    return log(statistics_fast(a, count) / statistics_fast(b, count));
 }
 
 void statistics_ratio(const double *a, const double *b, int count, double *mean,
                       double *half_width) {
-    double sum = 0, squares = 0;
-    for (int i = 0; i < count; ++i)
-        sum += log(a[i] / b[i]);
-    *mean = sum / count;
-    for (int i = 0; i < count; ++i) {
-        const double difference = log(a[i] / b[i]) - *mean;
-        squares += difference * difference;
+    double some_a[MOST], some_b[MOST], sum = 0, squares = 0;
+    uint64_t state = 1;
+    count = count < MOST ? count : MOST;
+    *mean = log_ratio(a, b, count);
+    *half_width = INFINITY;
+    if (count < LEAST_ROUNDS)
+        return;
+    for (int n = 0; n < RESAMPLES; ++n) {
+        for (int i = 0; i < count; ++i) {
+            const int round = draw(&state, count);
+            some_a[i] = a[round];
+            some_b[i] = b[round];
+        }
+        const double ratio = log_ratio(some_a, some_b, count);
+        sum += ratio;
+        squares += ratio * ratio;
     }
-    *half_width = count > 1 ? quantile(count - 1) * sqrt(squares / (count - 1) / count) : INFINITY;
+    const double variance = (squares - sum * sum / RESAMPLES) / (RESAMPLES - 1);
+    *half_width = NORMAL_QUANTILE * sqrt(fmax(variance, 0));
 }

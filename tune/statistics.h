@@ -4,8 +4,14 @@
 
 double statistics_median(const double *values, int count);
 
-/* Mean of log(a[i] / b[i]) and the half width of its 95 % interval (Student's t): how much slower a
- * is than b, where both were measured in pairs. */
+/* What others do on a machine only ever makes a measurement slower, and may do so half of the time:
+ * the mean of the fastest quarter is what the device itself takes. */
+double statistics_fast(const double *values, int count);
+
+/* Logarithm of statistics_fast(a) / statistics_fast(b) and the half width of its 95 % interval: how
+ * much slower a is than b, where both were measured in the same rounds. From resampled rounds
+ * (Efron, "Bootstrap methods: another look at the jackknife", Annals of Statistics 7, 1979), the
+ * same ones each time; infinite for fewer than 4 rounds. */
 void statistics_ratio(const double *a, const double *b, int count, double *mean,
                       double *half_width);
 

@@ -10,6 +10,10 @@
 #define MAX_PATHS 8
 #define MAX_FINALISTS 8
 #define FINAL_ROUNDS 16
+#define LEAST_ROUNDS 5
+
+/* What is slower than this against the best of the search can't win. */
+#define FINALIST_RATIO 1.2
 
 /* A path this much slower than the best, after so many evaluations, is given up. */
 #define DROP_RATIO 2.0
@@ -22,8 +26,10 @@
 
 /* Of a shape's time, for checking and comparing the best, and the lead of the default's path. */
 #define FINAL_SHARE 0.4
-#define LEAD_SHARE 0.1
-#define MOST_LEAD_SECONDS 5.0
+#define LEAD_SHARE 0.5
+#define MOST_LEAD_SECONDS 20.0
+
+#define LEAST_EVALUATION_SECONDS 0.02
 
 /* What a round takes, and what the host adds to it. */
 #define ROUND_SECONDS 8e-3
@@ -105,8 +111,17 @@ static void measure_baseline(struct contest *c) {
         c->drift = ns / c->best_ns;
 }
 
+/* In evaluations of the path; 1 where time does not count. */
+static double build_cost(const struct session *s, const struct path *path) {
+    if (!s->builds || !path->evaluations || !isfinite(s->deadline))
+        return 1;
+    const double measuring = (path->seconds - path->build_seconds) / path->evaluations;
+    return 1 + s->build_seconds / s->builds / fmax(measuring, LEAST_EVALUATION_SECONDS);
+}
+
 static void try_one(struct contest *c, struct path *path) {
     struct point point;
+    search_set_build_cost(path->search, build_cost(c->session, path));
     if (!search_next(path->search, &point)) {
         path->is_dropped = true;
         return;
@@ -120,6 +135,7 @@ static void try_one(struct contest *c, struct path *path) {
     ++c->evaluations;
     ++path->evaluations;
     path->seconds += session_now() - begun;
+    path->build_seconds += 1e-9 * m.build_ns;
     const double ns = m.result == REMOTE_OK ? m.ns / c->drift : INFINITY;
     search_tell(path->search, &point, ns);
     path->best_ns = ns < path->best_ns ? ns : path->best_ns;
@@ -164,7 +180,7 @@ static int list_finalists(const struct contest *c, struct finalist *finalists, i
             int at = count < most ? count : most;
             while (at > 0 && finalists[at - 1].ns > ns[i])
                 --at;
-            if (at >= most)
+            if (at >= most || ns[i] > FINALIST_RATIO * c->best_ns)
                 continue;
             count = count < most ? count + 1 : most;
             memmove(&finalists[at + 1], &finalists[at],
@@ -178,8 +194,16 @@ static int list_finalists(const struct contest *c, struct finalist *finalists, i
     return count;
 }
 
-static double comparison_seconds(const struct contest *c, int count) {
-    return FINAL_ROUNDS * count * (ROUND_SECONDS + 2e-9 * c->default_ns);
+static double round_seconds(const struct contest *c, int count) {
+    return count * (ROUND_SECONDS + 2e-9 * c->default_ns);
+}
+
+/* As many as the time allows. */
+static int count_rounds(const struct contest *c, int count, double deadline) {
+    const double rounds = (deadline - session_now()) / round_seconds(c, count);
+    return rounds >= FINAL_ROUNDS  ? FINAL_ROUNDS
+           : rounds > LEAST_ROUNDS ? (int)rounds
+                                   : LEAST_ROUNDS;
 }
 
 /* Keeps those whose results hold, in their order, as many as can still be compared before the
@@ -190,7 +214,7 @@ static int verify(struct contest *c, struct finalist *finalists, int count, doub
     int kept = 0;
     for (int i = 0; i < count; ++i) {
         const double begun = session_now();
-        if (kept > 1 && begun + slowest + comparison_seconds(c, kept + 1) > deadline)
+        if (kept > 1 && begun + slowest + FINAL_ROUNDS * round_seconds(c, kept + 3) > deadline)
             break;
         const struct measurement check =
             remote_check(c->session->remote, c->shape, &finalists[i].candidate);
@@ -224,35 +248,48 @@ static void fill_entry(const struct contest *c, const struct finalist *winner, c
     results_stamp(entry);
 }
 
-/* The fastest in paired rounds; the default stays unless the gain is certain. */
-static bool compare(struct contest *c, struct finalist *finalists, int count, const char *rigor,
-                    struct config_entry *entry, char *why, size_t why_bytes) {
-    static const int rounds = FINAL_ROUNDS;
+/* Of all finalists in turn; times by finalist and round. */
+static bool measure_rounds(struct contest *c, const struct finalist *finalists, int count,
+                           int rounds, double *ns, char *why, size_t why_bytes) {
     struct candidate candidates[REMOTE_MAX_CANDIDATES];
-    double ns[REMOTE_MAX_CANDIDATES * FINAL_ROUNDS], deviations[FINAL_ROUNDS];
     const struct measure_options options = {.limit_ns = INFINITY, .is_warm = c->session->is_warm};
     for (int i = 0; i < count; ++i)
         candidates[i] = finalists[i].candidate;
     const struct measurement m =
         remote_compare(c->session->remote, c->shape, candidates, count, rounds, &options, ns);
-    if (m.result != REMOTE_OK) {
-        snprintf(why, why_bytes, "the comparison of the best failed (%s): %s",
-                 remote_result_names[m.result], m.why);
+    if (m.result == REMOTE_OK)
+        return true;
+    snprintf(why, why_bytes, "the comparison of the best failed (%s): %s",
+             remote_result_names[m.result], m.why);
+    return false;
+}
+
+/* The fastest in rounds of all; then in rounds of its own with the default, since the fastest of
+ * many is so by chance in part. The default stays unless the gain is certain there. */
+static bool compare(struct contest *c, struct finalist *finalists, int count, double deadline,
+                    const char *rigor, struct config_entry *entry, char *why, size_t why_bytes) {
+    double ns[REMOTE_MAX_CANDIDATES * FINAL_ROUNDS], deviations[FINAL_ROUNDS], mean, half_width;
+    struct finalist last[2] = {finalists[0], finalists[count > 1]};
+    int rounds = count_rounds(c, count, deadline);
+    if (count > 2) {
+        if (!measure_rounds(c, finalists, count, rounds, ns, why, why_bytes))
+            return false;
+        for (int i = 1; i < count; ++i) {
+            finalists[i].ns = statistics_fast(ns + i * rounds, rounds);
+            last[1] = i == 1 || finalists[i].ns < last[1].ns ? finalists[i] : last[1];
+        }
+        rounds = count_rounds(c, 2, deadline);
+    }
+    if (!measure_rounds(c, last, 2, rounds, ns, why, why_bytes))
         return false;
-    }
-    int best = 0;
-    for (int i = 0; i < count; ++i) {
-        finalists[i].ns = statistics_median(ns + i * rounds, rounds);
-        best = finalists[i].ns < finalists[best].ns ? i : best;
-    }
-    c->default_ns = finalists[0].ns;
-    double mean, half_width;
-    statistics_ratio(ns, ns + best * rounds, rounds, &mean, &half_width);
-    if (mean - half_width < log(RESULTS_LEAST_GAIN))
-        best = 0;
-    fill_entry(c, &finalists[best], rigor, entry);
+    for (int i = 0; i < 2; ++i)
+        last[i].ns = statistics_fast(ns + i * rounds, rounds);
+    c->default_ns = last[0].ns;
+    statistics_ratio(ns, ns + rounds, rounds, &mean, &half_width);
+    const int winner = mean - half_width >= log(RESULTS_LEAST_GAIN);
+    fill_entry(c, &last[winner], rigor, entry);
     for (int r = 0; r < rounds; ++r)
-        deviations[r] = fabs(ns[best * rounds + r] - finalists[best].ns);
+        deviations[r] = fabs(ns[winner * rounds + r] - last[winner].ns);
     entry->mad_ns = statistics_median(deviations, rounds);
     return true;
 }
@@ -276,18 +313,24 @@ enum shape_outcome session_tune(struct session *session, const struct shape *sha
     }
     ++c.evaluations;
     c.default_ns = c.best_ns = first.ns;
+    if (session_now() + LEAST_ROUNDS * round_seconds(&c, 2) > deadline) {
+        snprintf(why, why_bytes, "calls of %.0f ms need more time than it has", 1e-6 * first.ns);
+        return SHAPE_STOPPED;
+    }
     c.default_variant = first.variant;
     open_paths(&c, first_line);
     /* An infinite deadline leaves as much for the end as that takes. */
     const double left = deadline - session_now();
-    const double most = comparison_seconds(&c, MAX_FINALISTS + 1) + 2.0 * (MAX_FINALISTS + 1);
+    const double most =
+        FINAL_ROUNDS * round_seconds(&c, MAX_FINALISTS + 3) + 2.0 * (MAX_FINALISTS + 1);
     c.lead_seconds = fmin(LEAD_SHARE * left, MOST_LEAD_SECONDS);
     search_all(&c, deadline - fmin(most, FINAL_SHARE * left));
     session_end_show(session);
     finalists[0] = (struct finalist){.candidate = heuristic, .ns = 0};
     const int count = verify(&c, finalists, 1 + list_finalists(&c, finalists + 1, MAX_FINALISTS),
                              deadline, why, why_bytes);
-    if (count && !finalists[0].path && compare(&c, finalists, count, rigor, entry, why, why_bytes))
+    if (count && !finalists[0].path &&
+        compare(&c, finalists, count, deadline, rigor, entry, why, why_bytes))
         outcome = entry->is_default ? SHAPE_NO_GAIN : SHAPE_TUNED;
     else if (session_now() >= session->deadline || session_is_interrupted)
         outcome = SHAPE_STOPPED;
