@@ -63,8 +63,8 @@ struct config_device mha_config_device(const struct device_caps *caps) {
 
 /* A file asks for as much memory as it has entries, never more than there may be. */
 static bool reserve(struct config *config, const struct allocator *allocator, size_t more) {
-    if (more > CONFIG_MAX_ENTRIES - config->count)
-        more = CONFIG_MAX_ENTRIES - config->count;
+    if (more > CONFIG_MAX_ALL - config->count)
+        more = CONFIG_MAX_ALL - config->count;
     if (config->count + more <= config->capacity)
         return true;
     const size_t capacity = config->count + more;
@@ -125,8 +125,8 @@ bool mha_config_parse(struct config *config, const struct allocator *allocator, 
     const bool has_memory = reserve(config, allocator, count);
     for (size_t i = 0; has_memory && i < count; ++i) {
         bool is_read = false;
-        if (config->count == CONFIG_MAX_ENTRIES)
-            snprintf(why, sizeof(why), "more than %d entries", CONFIG_MAX_ENTRIES);
+        if (config->count == CONFIG_MAX_ALL)
+            snprintf(why, sizeof(why), "more than %d entries", CONFIG_MAX_ALL);
         else
             is_read = read_one(json_array_get(entries, i), &device, &config->entries[config->count],
                                why, sizeof(why));

@@ -14,7 +14,8 @@
 
 /* Beyond these nothing is read. */
 #define CONFIG_MAX_BYTES (4u << 20) /* of a file */
-#define CONFIG_MAX_ENTRIES 4096     /* of a file, and of all together */
+#define CONFIG_MAX_ENTRIES 4096     /* that a file is written with */
+#define CONFIG_MAX_ALL 16384        /* of all files together */
 #define CONFIG_MAX_FILES 64         /* of a folder */
 #define CONFIG_MAX_DEPTH 32         /* of objects and arrays in one another */
 
@@ -82,7 +83,7 @@ bool mha_config_parse(struct config *config, const struct allocator *allocator, 
 bool mha_config_load(struct config *config, const struct allocator *allocator, bool is_hermetic,
                      const char *path, const char *text, const struct log_target *log);
 
-/* A copy of it. False when host memory runs out or there are CONFIG_MAX_ENTRIES. */
+/* A copy of it. False when host memory runs out or there are CONFIG_MAX_ALL. */
 bool mha_config_add(struct config *config, const struct allocator *allocator,
                     const struct config_entry *entry);
 void mha_config_release(struct config *config, const struct allocator *allocator);

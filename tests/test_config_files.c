@@ -161,16 +161,16 @@ Test(config_files, there_is_a_limit_to_depth) {
 }
 
 Test(config_files, there_is_a_limit_to_entries) {
-    enum { EACH = CONFIG_MAX_ENTRIES / 2 + 10 };
+    enum { EACH = CONFIG_MAX_ENTRIES, FILES = CONFIG_MAX_ALL / EACH };
     char *text = tuning_text(EACH);
     struct config config = {NULL, 0, 0};
     struct tuning_log log = {.count = 0};
     const struct log_target target = tuning_log_target(&log);
     cr_assert_lt(strlen(text), CONFIG_MAX_BYTES);
-    for (int i = 0; i < 3; ++i)
+    for (int i = 0; i < FILES + 2; ++i)
         cr_assert(mha_config_parse(&config, &tuning_allocator, text, strlen(text), "user", 2,
                                    "test", &target));
-    cr_expect_eq(config.count, CONFIG_MAX_ENTRIES);
+    cr_expect_eq(config.count, CONFIG_MAX_ALL);
     cr_expect_eq(log.count, 2);
     mha_config_release(&config, &tuning_allocator);
     free(text);

@@ -25,18 +25,6 @@ static void merge(const char *folder, const struct config_entry *entry, char *sa
     cr_assert_eq(access(written, R_OK), 0, "%s", written);
 }
 
-/* All files of the folder together, without a complaint. */
-static size_t count_entries(const char *folder) {
-    struct tuning_log log;
-    struct config config = tuning_load(folder, &log);
-    size_t count = 0;
-    for (size_t i = 0; i < config.count; ++i)
-        count += !strcmp(config.entries[i].layer, "application");
-    mha_config_release(&config, &tuning_allocator);
-    cr_expect_eq(log.count, 0, "%s", log.last);
-    return count;
-}
-
 static double ns_of(const char *folder, int number) {
     struct tuning_log log;
     struct config config = tuning_load(folder, &log);
@@ -87,29 +75,29 @@ Test(store, an_entry_replaces_that_of_its_class_driver_and_kernels) {
     cr_expect_str_eq(why, "");
     entry.ns = 900000;
     merge(deep, &entry, why, sizeof(why));
-    cr_expect_eq(count_entries(deep), 1);
+    cr_expect_eq(tuning_count_entries(deep), 1);
     cr_expect(ns_of(deep, 3) == 900000);
     /* A length of the same half octave. */
     entry.shape.seqlen_q = 199;
     merge(deep, &entry, why, sizeof(why));
-    cr_expect_eq(count_entries(deep), 1);
+    cr_expect_eq(tuning_count_entries(deep), 1);
     entry.shape.seqlen_q = 300;
     merge(deep, &entry, why, sizeof(why));
-    cr_expect_eq(count_entries(deep), 2);
+    cr_expect_eq(tuning_count_entries(deep), 2);
     /* Another variant wins; both of this version's kernels. */
     entry.variant = mha_variant_find(OPERATION_ATTENTION, "reference");
     entry.tuning = (struct tuning){{0}};
     mha_kernel_hash(entry.variant, entry.kernel_hash);
     merge(deep, &entry, why, sizeof(why));
-    cr_expect_eq(count_entries(deep), 2);
+    cr_expect_eq(tuning_count_entries(deep), 2);
     /* Those of other drivers and of older kernels are seeds. */
     strcpy(entry.device.driver, "2.0");
     merge(deep, &entry, why, sizeof(why));
-    cr_expect_eq(count_entries(deep), 3);
+    cr_expect_eq(tuning_count_entries(deep), 3);
     memset(entry.kernel_hash, '0', 16);
     merge(deep, &entry, why, sizeof(why));
     merge(deep, &entry, why, sizeof(why));
-    cr_expect_eq(count_entries(deep), 4);
+    cr_expect_eq(tuning_count_entries(deep), 4);
     cr_expect_eq(tuning_count_files(deep, ".json"), 1);
     cr_expect_eq(tuning_count_files(deep, ".new"), 0);
     tuning_remove_folder(folder);
@@ -163,7 +151,7 @@ Test(store, an_entry_that_could_not_be_read_is_not_written) {
     /* The heuristic's values are of no domain, and are not written. */
     entries[1].is_default = true;
     cr_expect(store_merge(folder, &d, entries, 2, NULL, 0, why, sizeof(why)), "%s", why);
-    cr_expect_eq(count_entries(folder), 2);
+    cr_expect_eq(tuning_count_entries(folder), 2);
     tuning_remove_folder(folder);
 }
 
@@ -178,7 +166,7 @@ static void check_aside(const char *folder, const char *path, int number) {
     cr_expect(strstr(why, strrchr(aside, '/') + 1), "%s", why);
     cr_assert_eq(lstat(aside, &after), 0, "%s", aside);
     cr_expect_eq(before.st_ino, after.st_ino);
-    cr_expect_eq(count_entries(folder), 1);
+    cr_expect_eq(tuning_count_entries(folder), 1);
     cr_assert_eq(unlink(path), 0);
 }
 
@@ -252,7 +240,7 @@ Test(store, a_file_does_not_outgrow_its_readers) {
     entries[0].shape.is_causal = true;
     cr_expect(!store_merge(folder, &d, entries, 1, NULL, 0, why, sizeof(why)));
     cr_expect(strstr(why, "prune"), "%s", why);
-    cr_expect_eq(count_entries(folder), CONFIG_MAX_ENTRIES);
+    cr_expect_eq(tuning_count_entries(folder), CONFIG_MAX_ENTRIES);
     tuning_remove_folder(folder);
 }
 
@@ -276,7 +264,7 @@ Test(store, without_the_lock_a_fragment_is_written_and_later_merged) {
     cr_expect_str_neq(written, path);
     cr_expect(strstr(why, "lock"), "%s", why);
     cr_expect_eq(tuning_count_files(folder, ".json"), 2);
-    cr_expect_eq(count_entries(folder), 3);
+    cr_expect_eq(tuning_count_entries(folder), 3);
     close(lock);
 
     /* One that is damaged is put aside, one of another device is none of this one's. */
@@ -292,7 +280,7 @@ Test(store, without_the_lock_a_fragment_is_written_and_later_merged) {
     cr_expect(strstr(why, "damaged"), "%s", why);
     cr_expect_eq(access(written, F_OK), -1);
     cr_expect_eq(tuning_count_files(folder, ".json"), 2);
-    cr_expect_eq(count_entries(folder), 4);
+    cr_expect_eq(tuning_count_entries(folder), 4);
     cr_expect(ns_of(folder, 3) == 500000);
     cr_expect(ns_of(folder, 4) > 0 && ns_of(folder, 5) > 0);
     tuning_remove_folder(folder);
@@ -312,20 +300,20 @@ Test(store, an_import_goes_to_the_file_of_its_device) {
     memcpy(date, "2026", 4);
     cr_expect(store_import(folder, text, strlen(text), &count, why, sizeof(why)), "%s", why);
     cr_expect_eq(count, 3);
-    cr_expect_eq(count_entries(folder), 3);
+    cr_expect_eq(tuning_count_entries(folder), 3);
     cr_expect(ns_of(folder, 1) == 10, "an older one took its place");
     cr_expect(ns_of(folder, 0) == 1e6);
     char *name = strstr(text, "Imaginary CPU");
     memcpy(name, "Different", 9);
     cr_expect(store_import(folder, text, strlen(text), &count, why, sizeof(why)), "%s", why);
     cr_expect_eq(tuning_count_files(folder, ".json"), 2);
-    cr_expect_eq(count_entries(folder), 6);
+    cr_expect_eq(tuning_count_entries(folder), 6);
     store_path(folder, &entry.device, path, sizeof(path));
     cr_expect(!store_import(folder, text, strlen(text) - 2, &count, why, sizeof(why)) && why[0]);
     cr_expect(!store_import(folder, "{}", 2, &count, why, sizeof(why)) && why[0]);
     cr_expect(!store_import(folder, text, CONFIG_MAX_BYTES + 1, &count, why, sizeof(why)));
     cr_expect_eq(count, 0);
-    cr_expect_eq(count_entries(folder), 6);
+    cr_expect_eq(tuning_count_entries(folder), 6);
     free(text);
     tuning_remove_folder(folder);
 }
@@ -356,7 +344,7 @@ Test(store, pruning_removes_what_is_refused_only) {
     char *now = tuning_read(path);
     cr_expect_eq(strlen(now), strlen(text) / 2);
     unlink(path);
-    cr_expect_eq(count_entries(folder), 5);
+    cr_expect_eq(tuning_count_entries(folder), 5);
     cr_assert(store_prune(folder, is_slow, &limit, &removed, why, sizeof(why)), "%s", why);
     cr_expect_eq(removed, 0);
     free(text);

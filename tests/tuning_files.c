@@ -157,6 +157,17 @@ struct config tuning_load(const char *path, struct tuning_log *log) {
     return config;
 }
 
+size_t tuning_count_entries(const char *folder) {
+    struct tuning_log log;
+    struct config config = tuning_load(folder, &log);
+    size_t count = 0;
+    for (size_t i = 0; i < config.count; ++i)
+        count += !strcmp(config.entries[i].layer, "application");
+    mha_config_release(&config, &tuning_allocator);
+    cr_expect_eq(log.count, 0, "%s", log.last);
+    return count;
+}
+
 const struct config_entry *tuning_find(const struct config *config, const struct shape *shape) {
     for (size_t i = 0; i < config->count; ++i) {
         const struct shape *other = &config->entries[i].shape;

@@ -39,6 +39,9 @@ struct log_target tuning_log_target(struct tuning_log *log);
 /* Entries of a folder as an engine would see them, where the application names it; to be released.
  */
 struct config tuning_load(const char *path, struct tuning_log *log);
+
+/* Of all files of the folder together; the test fails where there is something to complain of. */
+size_t tuning_count_entries(const char *folder);
 const struct config_entry *tuning_find(const struct config *config, const struct shape *shape);
 
 /* xorshift64*: the same numbers everywhere. *state must not be 0. */

@@ -7,6 +7,7 @@
 #include "search.h"
 
 #include "model.h"
+#include "random.h"
 #include "records.h"
 
 #include <math.h>
@@ -56,23 +57,9 @@ struct search {
     int candidate_count;
 };
 
-/* ---- Numbers --------------------------------------------------------------------------------- */
-
-/* SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014). */
-static uint64_t next_random(struct search *s) {
-    uint64_t z = s->random += UINT64_C(0x9e3779b97f4a7c15);
-    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-    return z ^ z >> 31;
-}
-
-static int below(struct search *s, int count) {
-    return (int)(next_random(s) % (uint64_t)count);
-}
-
 static int any_value(struct search *s, int parameter) {
     const struct space_parameter *p = &s->space->parameters[parameter];
-    return p->values[below(s, p->count)];
+    return p->values[random_below(&s->random, p->count)];
 }
 
 /* ---- Points from anywhere -------------------------------------------------------------------- */
@@ -116,7 +103,7 @@ static void walk(struct search *s, uint64_t combinations) {
 /* One of the rest; those that were told since leave it. */
 static bool draw_rest(struct search *s, struct point *point) {
     while (s->rest_count) {
-        const size_t at = next_random(s) % s->rest_count;
+        const size_t at = random_next(&s->random) % s->rest_count;
         space_point(s->space, s->rest[at], point);
         if (is_new(s, point))
             return true;
@@ -186,7 +173,8 @@ static void add_singles(struct search *s, const struct point *base) {
 /* False beyond the ends. */
 static bool move_one_step(struct search *s, struct point *point, int i) {
     const struct space_parameter *parameter = &s->space->parameters[i];
-    const int step = space_step(parameter, point->value[i]) + (below(s, 2) ? 1 : -1);
+    const int step =
+        space_step(parameter, point->value[i]) + (random_below(&s->random, 2) ? 1 : -1);
     if (step < 0 || step >= parameter->count)
         return false;
     point->value[i] = parameter->values[step];
@@ -198,8 +186,8 @@ static void add_pairs(struct search *s, const struct point *base) {
     const int before = s->candidate_count;
     for (int n = 0; n < TRIES_EACH * MAX_PAIRS && s->candidate_count < before + MAX_PAIRS; ++n) {
         struct point point = *base;
-        if (move_one_step(s, &point, below(s, s->space->count)) &&
-            move_one_step(s, &point, below(s, s->space->count)))
+        if (move_one_step(s, &point, random_below(&s->random, s->space->count)) &&
+            move_one_step(s, &point, random_below(&s->random, s->space->count)))
             add_candidate(s, &point);
     }
 }
@@ -209,7 +197,7 @@ static void add_kicks(struct search *s, const struct point *base) {
     for (int n = 0; n < TRIES_EACH * MAX_KICKS && s->candidate_count < before + MAX_KICKS; ++n) {
         struct point point = *base;
         for (int k = 0; k < KICKED_PARAMETERS; ++k) {
-            const int i = below(s, s->space->count);
+            const int i = random_below(&s->random, s->space->count);
             point.value[i] = any_value(s, i);
         }
         add_candidate(s, &point);

@@ -1,8 +1,9 @@
 /* In: measurements. Out: what they say. */
 #include "statistics.h"
 
+#include "random.h"
+
 #include <math.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -45,14 +46,6 @@ double statistics_fast(const double *values, int count) {
 #define RESAMPLES 400
 #define NORMAL_QUANTILE 1.96 /* of 97.5 % */
 
-/* SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014). */
-static int draw(uint64_t *state, int count) {
-    uint64_t z = *state += UINT64_C(0x9e3779b97f4a7c15);
-    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-    return (int)((z ^ z >> 31) % (uint64_t)count);
-}
-
 static double log_ratio(const double *a, const double *b, int count) {
     return log(statistics_fast(a, count) / statistics_fast(b, count));
 }
@@ -68,7 +61,7 @@ void statistics_ratio(const double *a, const double *b, int count, double *mean,
         return;
     for (int n = 0; n < RESAMPLES; ++n) {
         for (int i = 0; i < count; ++i) {
-            const int round = draw(&state, count);
+            const int round = random_below(&state, count);
             some_a[i] = a[round];
             some_b[i] = b[round];
         }
