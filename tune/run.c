@@ -332,10 +332,10 @@ static int run(const struct options *options, bool is_resumed) {
     }
     if (!is_resumed) {
         assign_shapes(options, &a);
-        s.most_evaluations = options->evaluations ? options->evaluations
-                             : a.budget->evaluations < INT32_MAX / a.shape_count
-                                 ? a.budget->evaluations * a.shape_count
-                                 : INT32_MAX;
+        s.most_evaluations =
+            options->evaluations
+                ? options->evaluations
+                : (int)fmin((double)a.budget->evaluations * a.shape_count, INT32_MAX);
         s.deadline = s.begun + (options->seconds > 0 ? options->seconds : a.budget->seconds);
         a.first_line = json_array_size(journal_lines(s.journal));
     }

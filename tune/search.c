@@ -186,8 +186,10 @@ static void add_pairs(struct search *s, const struct point *base) {
     const int before = s->candidate_count;
     for (int n = 0; n < TRIES_EACH * MAX_PAIRS && s->candidate_count < before + MAX_PAIRS; ++n) {
         struct point point = *base;
-        if (move_one_step(s, &point, random_below(&s->random, s->space->count)) &&
-            move_one_step(s, &point, random_below(&s->random, s->space->count)))
+        bool is_moved = true;
+        for (int k = 0; k < 2 && is_moved; ++k)
+            is_moved = move_one_step(s, &point, random_below(&s->random, s->space->count));
+        if (is_moved)
             add_candidate(s, &point);
     }
 }
