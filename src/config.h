@@ -14,10 +14,12 @@
 
 /* Beyond these nothing is read. */
 #define CONFIG_MAX_BYTES (4u << 20) /* of a file */
-#define CONFIG_MAX_ENTRIES 4096     /* that a file is written with */
 #define CONFIG_MAX_ALL 16384        /* of all files together */
 #define CONFIG_MAX_FILES 64         /* of a folder */
 #define CONFIG_MAX_DEPTH 32         /* of objects and arrays in one another */
+
+/* Nor is a file written with more, so that several have room. */
+#define CONFIG_MAX_ENTRIES 4096
 
 /* Of a path that an entry remembers. */
 #define CONFIG_ORIGIN_BYTES 160

@@ -104,7 +104,7 @@ enum remote_result measure_trial(struct workload *w, struct trial *trial,
                                  const struct measure_options *options, double *ns, double *mad_ns,
                                  char *why, size_t why_bytes) {
     const bool is_warm = options->is_warm;
-    double times[BATCHES], deviations[BATCHES];
+    double times[BATCHES];
     enum remote_result result;
     *ns = *mad_ns = 0;
     if (!workload_prepare(w, trial, is_warm, why, why_bytes))
@@ -121,9 +121,7 @@ enum remote_result measure_trial(struct workload *w, struct trial *trial,
     if (result)
         return result;
     *ns = is_hopeless ? times[0] : statistics_fast(times, BATCHES);
-    for (int n = 0; n < BATCHES && !is_hopeless; ++n)
-        deviations[n] = fabs(times[n] - *ns);
-    *mad_ns = is_hopeless ? 0 : statistics_median(deviations, BATCHES);
+    *mad_ns = is_hopeless ? 0 : statistics_deviation(times, BATCHES, *ns);
     trial->call_ns = *ns;
     return judge(w, trial, *ns, why, why_bytes);
 }

@@ -5,14 +5,6 @@
 
 #include <math.h>
 
-static void summarise(const double *ns, int rounds, double *fast, double *mad) {
-    double deviations[PAIR_MOST_ROUNDS];
-    *fast = statistics_fast(ns, rounds);
-    for (int i = 0; i < rounds; ++i)
-        deviations[i] = fabs(ns[i] - *fast);
-    *mad = statistics_median(deviations, rounds);
-}
-
 struct measurement pair_measure(struct remote *remote, const struct shape *shape,
                                 const struct candidate candidates[2], int rounds, bool is_warm,
                                 struct pair *pair) {
@@ -27,8 +19,10 @@ struct measurement pair_measure(struct remote *remote, const struct shape *shape
         remote_compare(remote, shape, candidates, 2, rounds, &options, ns);
     if (comparison.result)
         return comparison;
-    for (int i = 0; i < 2; ++i)
-        summarise(ns + i * rounds, rounds, &pair->ns[i], &pair->mad_ns[i]);
+    for (int i = 0; i < 2; ++i) {
+        pair->ns[i] = statistics_fast(ns + i * rounds, rounds);
+        pair->mad_ns[i] = statistics_deviation(ns + i * rounds, rounds, pair->ns[i]);
+    }
     statistics_ratio(ns, ns + rounds, rounds, &mean, &half_width);
     pair->ratio = exp(mean);
     pair->low = exp(mean - half_width);

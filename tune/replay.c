@@ -73,12 +73,12 @@ static bool run_all(const struct table *table, struct search_options options, in
 
 /* The best of another device's table that is legal here: what a run there would have left. Its
  * neighbours in speed are mostly its neighbours in values; one of them is enough. */
-static int find_start(const struct table *table, const char *path, struct point *start, char *why,
-                      size_t why_bytes) {
+static bool find_start(const struct table *table, const char *path, struct point *start, char *why,
+                       size_t why_bytes) {
     struct table other;
     double best = INFINITY;
     if (!table_read(&other, path, why, why_bytes))
-        return -1;
+        return false;
     for (size_t i = 0; i < other.records.count; ++i) {
         const struct record *record = &other.records.list[i];
         if (record->ns < best && other.space.count == table->space.count &&
@@ -88,10 +88,9 @@ static int find_start(const struct table *table, const char *path, struct point 
         }
     }
     table_release(&other);
-    if (isfinite(best))
-        return 1;
-    snprintf(why, why_bytes, "none of its configurations is in the first table");
-    return -1;
+    if (isinf(best))
+        snprintf(why, why_bytes, "none of its configurations is in the first table");
+    return isfinite(best);
 }
 
 static double spread_of(const struct table *table) {
@@ -132,7 +131,7 @@ int command_replay(const struct options *options) {
     struct table table;
     struct point start;
     char why[200], text[4400];
-    int count = 0, code = EXIT_TUNED;
+    int code = EXIT_TUNED;
     if (!options->argument_count)
         return results_complain("replay which table? See mha-tune --help");
     if (runs > MOST_RUNS)
@@ -141,15 +140,14 @@ int command_replay(const struct options *options) {
         snprintf(text, sizeof(text), "%.4000s: %s", options->arguments[0], why);
         return results_complain(text);
     }
-    if (options->table &&
-        (count = find_start(&table, options->table, &start, why, sizeof(why))) < 0) {
+    if (options->table && !find_start(&table, options->table, &start, why, sizeof(why))) {
         table_release(&table);
         snprintf(text, sizeof(text), "%.4000s: %s", options->table, why);
         return results_complain(text);
     }
     struct outcome *outcomes = calloc(2, sizeof(*outcomes));
     const struct search_options local = {
-        .method = SEARCH_LOCAL, .starts = &start, .start_count = count};
+        .method = SEARCH_LOCAL, .starts = &start, .start_count = options->table != NULL};
     const struct search_options random = {.method = SEARCH_RANDOM};
     if (!outcomes || !run_all(&table, local, runs, &outcomes[0]) ||
         !run_all(&table, random, runs, &outcomes[1])) {

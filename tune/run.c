@@ -144,6 +144,13 @@ static const char *event_of(const json_t *line) {
     return event ? event : "";
 }
 
+/* One that the deadline stopped is none. */
+static bool is_evaluation(const json_t *line) {
+    const char *result = json_string_value(json_object_get(line, "result"));
+    return !strcmp(event_of(line), "end") && result &&
+           strcmp(result, remote_result_names[REMOTE_STOPPED]) != 0;
+}
+
 /* The last run of the journal, with what it has done; false with a reason. */
 static bool recall_run(const struct journal *journal, struct session *s, struct assignment *a,
                        char *why, size_t why_bytes) {
@@ -183,7 +190,7 @@ static bool recall_run(const struct journal *journal, struct session *s, struct 
         struct shape done;
         char text[SHAPE_TEXT_BYTES], other[SHAPE_TEXT_BYTES], ignored[160];
         used = time > used ? time : used;
-        evaluations += !strcmp(event_of(line), "end");
+        evaluations += is_evaluation(line);
         if (strcmp(event_of(line), "final") != 0 ||
             !mha_config_read_shape(json_object_get(line, "shape"), &done, ignored, sizeof(ignored)))
             continue;

@@ -30,6 +30,14 @@ double statistics_median(const double *values, int count) {
     return (sorted[(count - 1) / 2] + sorted[count / 2]) / 2;
 }
 
+double statistics_deviation(const double *values, int count, double from) {
+    double distances[MOST];
+    count = count < MOST ? count : MOST;
+    for (int i = 0; i < count; ++i)
+        distances[i] = fabs(values[i] - from);
+    return statistics_median(distances, count);
+}
+
 double statistics_fast(const double *values, int count) {
     double sorted[MOST], sum = 0;
     if (count < 1)

@@ -4,6 +4,9 @@
 
 double statistics_median(const double *values, int count);
 
+/* Median of the distances from a value. */
+double statistics_deviation(const double *values, int count, double from);
+
 /* What others do on a machine only ever makes a measurement slower, and may do so half of the time:
  * the mean of the fastest quarter is what the device itself takes. */
 double statistics_fast(const double *values, int count);

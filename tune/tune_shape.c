@@ -268,7 +268,7 @@ static bool measure_rounds(struct contest *c, const struct finalist *finalists, 
  * many is so by chance in part. The default stays unless the gain is certain there. */
 static bool compare(struct contest *c, struct finalist *finalists, int count, double deadline,
                     const char *rigor, struct config_entry *entry, char *why, size_t why_bytes) {
-    double ns[REMOTE_MAX_CANDIDATES * FINAL_ROUNDS], deviations[FINAL_ROUNDS], mean, half_width;
+    double ns[REMOTE_MAX_CANDIDATES * FINAL_ROUNDS], mean, half_width;
     struct finalist last[2] = {finalists[0], finalists[count > 1]};
     int rounds = count_rounds(c, count, deadline);
     if (count > 2) {
@@ -288,9 +288,7 @@ static bool compare(struct contest *c, struct finalist *finalists, int count, do
     statistics_ratio(ns, ns + rounds, rounds, &mean, &half_width);
     const int winner = mean - half_width >= log(RESULTS_LEAST_GAIN);
     fill_entry(c, &last[winner], rigor, entry);
-    for (int r = 0; r < rounds; ++r)
-        deviations[r] = fabs(ns[winner * rounds + r] - last[winner].ns);
-    entry->mad_ns = statistics_median(deviations, rounds);
+    entry->mad_ns = statistics_deviation(ns + winner * rounds, rounds, last[winner].ns);
     return true;
 }
 
