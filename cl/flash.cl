@@ -107,7 +107,7 @@ flash(ATTENTION_BUFFERS, const struct mha_attention_kernel_args a) {
     const long block = get_group_id(0) + a.first_block;
     if (block >= a.blocks)
         return;
-    const struct place at = get_place(&a, block, a.blocks_q);
+    const struct place at = get_place(&a, block, a.q_heads, a.blocks_q);
     const int b = at.b, h = at.h, split = at.part;
     const struct sequence s =
         get_sequence(&a, b, kv_lengths, cu_seqlens_q, cu_seqlens_kv, positions);

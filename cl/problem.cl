@@ -13,19 +13,19 @@
         global const int *restrict cu_seqlens_kv, global const int *restrict positions,            \
         global float *restrict lse, global real *restrict scores, global real *restrict scratch
 
-/* A work-group's place in a grid of parts * batch * q_heads * per_head; per_head counts queries or
- * blocks of queries. */
+/* A work-group's place in a grid of parts * batch * heads * per_head; heads are q_heads or kv_heads,
+ * per_head counts queries or blocks of queries. */
 struct place {
     int part, b, h, i;
 };
 
 static inline struct place get_place(const struct mha_attention_kernel_args *a, long block,
-                                     int per_head) {
+                                     int heads, int per_head) {
     struct place p;
     p.i = (int)(block % per_head);
     block /= per_head;
-    p.h = (int)(block % a->q_heads);
-    block /= a->q_heads;
+    p.h = (int)(block % heads);
+    block /= heads;
     p.b = (int)(block % a->batch);
     p.part = (int)(block / a->batch);
     return p;

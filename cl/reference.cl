@@ -19,7 +19,7 @@ kernel void reference(ATTENTION_BUFFERS, const struct mha_attention_kernel_args 
     const long block = get_group_id(0) + a.first_block;
     if (block >= a.blocks)
         return;
-    const struct place at = get_place(&a, block, a.seqlen_q);
+    const struct place at = get_place(&a, block, a.q_heads, a.seqlen_q);
     const int b = at.b, h = at.h, i = at.i;
     const struct sequence s =
         get_sequence(&a, b, kv_lengths, cu_seqlens_q, cu_seqlens_kv, positions);

@@ -26,7 +26,7 @@ kernel void softmax_rows(ATTENTION_BUFFERS, const struct mha_attention_kernel_ar
     const long block = get_group_id(0) + a.first_block;
     if (block >= a.blocks)
         return;
-    const struct place at = get_place(&a, a.first_pair * a.seqlen_q + block, a.seqlen_q);
+    const struct place at = get_place(&a, a.first_pair * a.seqlen_q + block, a.q_heads, a.seqlen_q);
     const int b = at.b, h = at.h, i = at.i, pair = (int)(block / a.seqlen_q);
     const struct sequence s =
         get_sequence(&a, b, kv_lengths, cu_seqlens_q, cu_seqlens_kv, positions);

@@ -12,12 +12,10 @@ static int64_t blocks_of(int64_t length, int64_t step) {
     return (length + step - 1) / step;
 }
 
-int mha_split_keys(const struct problem *p, const struct device_caps *caps,
-                   const struct tuning *t) {
+int mha_split_keys(const struct problem *p, const struct device_caps *caps, const struct tuning *t,
+                   int64_t groups) {
     int64_t keys = INVARIANT_SPLIT_KEYS;
     if (!(p->flags & MHA_BATCH_INVARIANT)) {
-        const int64_t groups =
-            (int64_t)p->batch * p->q_heads * blocks_of(p->seqlen_q, t->value[BLOCK_Q]);
         const int64_t wanted = 4 * (int64_t)caps->compute_units / (groups ? groups : 1) + 1;
         keys = blocks_of(p->seqlen_kv, wanted < MAX_SPLITS ? wanted : MAX_SPLITS);
         if (keys < MIN_SPLIT_KEYS)
@@ -44,6 +42,10 @@ static int split_count(const struct problem *p, const struct tuning *t) {
         return 1;
     const int64_t count = blocks_of(p->seqlen_kv, t->value[SPLIT_KEYS]);
     return count > 1 ? (int)count : 1;
+}
+
+int64_t mha_fused_groups(const struct problem *p, const struct tuning *t) {
+    return (int64_t)p->batch * p->q_heads * blocks_of(p->seqlen_q, t->value[BLOCK_Q]);
 }
 
 static int64_t rows_of(const struct problem *p) {
@@ -82,7 +84,7 @@ bool mha_fused_launch(const struct problem *plan, const struct problem *call,
     }
     *launch = (struct launch){.kernel = (int)index, .local_size = mha_fused_group(t)};
     if (index == 0) {
-        launch->blocks = (int64_t)splits * call->batch * call->q_heads * args->blocks_q;
+        launch->blocks = splits * mha_fused_groups(call, t);
         launch->flops =
             2.0 * (double)rows * call->seqlen_kv * (call->head_dim_qk + call->head_dim_v);
     } else {

@@ -5,10 +5,13 @@
 
 #include "variants.h"
 
-/* A choice of SPLIT_KEYS: enough parts to keep the device busy; with batch invariance a fixed
- * number of keys whatever else there is to do. */
+/* Work-groups of an undivided KV sequence. */
+int64_t mha_fused_groups(const struct problem *problem, const struct tuning *tuning);
+
+/* A choice of SPLIT_KEYS: enough parts to keep the device busy where there are `groups` work-groups
+ * without; with batch invariance a fixed number of keys whatever else there is to do. */
 int mha_split_keys(const struct problem *problem, const struct device_caps *caps,
-                   const struct tuning *tuning);
+                   const struct tuning *tuning, int64_t groups);
 
 /* Whether SPLIT_KEYS, if any, is a multiple of BLOCK_KV. */
 bool mha_split_legal(const struct tuning *tuning, char *why, size_t why_bytes);

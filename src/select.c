@@ -68,9 +68,16 @@ struct preference {
 
 /* Few queries leave most compute units idle unless the keys are shared out. Batch invariance
  * forbids looking at batch and queries. */
-static bool is_split_useful(const struct problem *p, const struct device_caps *caps) {
+static bool is_split_useful(const struct problem *p, const struct device_caps *caps,
+                            int32_t heads) {
     return !(p->flags & MHA_BATCH_INVARIANT) && p->seqlen_q <= 16 && p->seqlen_kv >= 512 &&
-           (int64_t)p->batch * p->q_heads < 8 * (int64_t)caps->compute_units;
+           (int64_t)p->batch * heads < 8 * (int64_t)caps->compute_units;
+}
+
+/* So few queries share a head of k and v that reading it takes longer than the arithmetic. */
+static bool is_decoding(const struct problem *p) {
+    return !(p->flags & MHA_BATCH_INVARIANT) &&
+           (int64_t)p->q_heads / p->kv_heads * p->seqlen_q <= 8;
 }
 
 #define MAX_PREFERENCES 6
@@ -78,10 +85,14 @@ static bool is_split_useful(const struct problem *p, const struct device_caps *c
 /* The order in which variants are tried; those without a name are not. */
 static void prefer_attention(const struct problem *problem, const struct device_caps *caps,
                              struct preference *order) {
-    const bool split = is_split_useful(problem, caps);
+    const bool split = is_split_useful(problem, caps, problem->q_heads);
+    const bool decode_split = is_split_useful(problem, caps, problem->kv_heads);
     /* A CPU that reports no vectors has its driver vectorise across work-items, as a GPU does. */
     const bool is_panel = caps->is_cpu && caps->float_vector > 1;
+    const bool is_decode = is_panel && is_decoding(problem);
     const struct preference preferences[] = {
+        {is_decode ? decode_split ? "decode_split" : "decode" : NULL,
+         "few queries, CPU: k and v are read once, as they lie"},
         {split && is_panel ? "panel_split" : NULL, "few queries, CPU: the keys are shared out"},
         {split && !is_panel ? "flash_split" : NULL, "few queries: the keys are shared out"},
         {is_panel ? "panel" : "flash",

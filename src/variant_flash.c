@@ -55,6 +55,8 @@ static bool legal(const struct problem *p, const struct device_caps *caps, const
     else if (v[BLOCK_Q] / v[THREADS_Q] * (dv / v[THREADS_KV]) > MAX_ACCUMULATORS)
         snprintf(why, why_bytes, "needs %d accumulators per work-item, more than %d",
                  v[BLOCK_Q] / v[THREADS_Q] * (dv / v[THREADS_KV]), MAX_ACCUMULATORS);
+    else if (v[UNROLL] == 1 && !caps->is_cpu)
+        snprintf(why, why_bytes, "UNROLL 1 is for CPUs");
     else if ((size_t)threads > caps->max_work_group || (size_t)threads > caps->max_work_item)
         snprintf(why, why_bytes, "needs work-groups of %d, the device has %zu", threads,
                  caps->max_work_group);
@@ -100,7 +102,7 @@ static void heuristic_split(const struct problem *p, const struct device_caps *c
     /* Few queries reuse little of what is staged: not where staging is a copy in global memory. */
     if (!caps->is_local_dedicated)
         t->value[STAGING] = 1;
-    t->value[SPLIT_KEYS] = mha_split_keys(p, caps, t);
+    t->value[SPLIT_KEYS] = mha_split_keys(p, caps, t, mha_fused_groups(p, t));
 }
 
 static double loops(const struct problem *p, const struct tuning *t) {

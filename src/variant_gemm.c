@@ -239,11 +239,15 @@ const struct variant mha_variant_gemm_panel = {
     .launch = panel_launch,
     .panel_columns = panel_columns,
     .loops = panel_loops,
+    .is_for_cpu = true,
     .efficiency = 0.2,
 };
 
 /* ---- Tile: GPUs -------------------------------------------------------------------------------
  */
+
+/* More would spill, and compilers take minutes to find that out. */
+#define MAX_ACCUMULATORS 128
 
 static size_t tile_local(const struct problem *p, const struct tuning *t) {
     const int *v = t->value;
@@ -265,6 +269,12 @@ static bool tile_legal(const struct problem *p, const struct device_caps *caps,
              (size_t)(v[BLOCK_N] * v[BLOCK_K]) % group)
         snprintf(why, why_bytes, "%zu work-items don't share out slices of BLOCK_K %d", group,
                  v[BLOCK_K]);
+    else if (v[UNROLL] == 1 && !caps->is_cpu)
+        snprintf(why, why_bytes, "UNROLL 1 is for CPUs");
+    else if (v[UNROLL] > 1 &&
+             v[BLOCK_M] / v[THREADS_M] * (v[BLOCK_N] / v[THREADS_N]) > MAX_ACCUMULATORS)
+        snprintf(why, why_bytes, "needs %d accumulators per work-item, more than %d",
+                 v[BLOCK_M] / v[THREADS_M] * (v[BLOCK_N] / v[THREADS_N]), MAX_ACCUMULATORS);
     else if (group > caps->max_work_group || group > caps->max_work_item)
         snprintf(why, why_bytes, "needs work-groups of %zu, the device has %zu", group,
                  caps->max_work_group);

@@ -8,6 +8,8 @@ extern const struct variant mha_variant_reference;
 extern const struct variant mha_variant_staged;
 extern const struct variant mha_variant_panel;
 extern const struct variant mha_variant_panel_split;
+extern const struct variant mha_variant_decode;
+extern const struct variant mha_variant_decode_split;
 extern const struct variant mha_variant_flash;
 extern const struct variant mha_variant_flash_split;
 extern const struct variant mha_variant_gemm_reference;

@@ -82,7 +82,7 @@ static void fit(const struct problem *p, struct tuning *t) {
 static void heuristic_split(const struct problem *p, const struct device_caps *caps,
                             struct tuning *t) {
     heuristic(p, caps, t);
-    t->value[SPLIT_KEYS] = mha_split_keys(p, caps, t);
+    t->value[SPLIT_KEYS] = mha_split_keys(p, caps, t, mha_fused_groups(p, t));
 }
 
 static bool legal(const struct problem *p, const struct device_caps *caps, const struct tuning *t,
@@ -141,6 +141,7 @@ const struct variant mha_variant_panel = {
     .workspace_bytes = mha_fused_workspace,
     .launch = mha_fused_launch,
     .loops = loops,
+    .is_for_cpu = true,
     .efficiency = 0.2,
 };
 
@@ -158,5 +159,6 @@ const struct variant mha_variant_panel_split = {
     .workspace_bytes = mha_fused_workspace,
     .launch = mha_fused_launch,
     .loops = loops,
+    .is_for_cpu = true,
     .efficiency = 0.2,
 };

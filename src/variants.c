@@ -39,10 +39,10 @@ const char *const mha_tunable_names[TUNABLE_COUNT] = {
 };
 
 const struct variant *const mha_variants[] = {
-    &mha_variant_reference,      &mha_variant_staged,     &mha_variant_panel,
-    &mha_variant_panel_split,    &mha_variant_flash,      &mha_variant_flash_split,
-    &mha_variant_gemm_reference, &mha_variant_gemm_panel, &mha_variant_gemm_tile,
-    &mha_variant_clblast,
+    &mha_variant_reference,   &mha_variant_staged,      &mha_variant_panel,
+    &mha_variant_panel_split, &mha_variant_decode,      &mha_variant_decode_split,
+    &mha_variant_flash,       &mha_variant_flash_split, &mha_variant_gemm_reference,
+    &mha_variant_gemm_panel,  &mha_variant_gemm_tile,   &mha_variant_clblast,
 };
 const size_t mha_variant_count = sizeof(mha_variants) / sizeof(*mha_variants);
 

@@ -121,6 +121,7 @@ struct variant {
     int (*panel_columns)(const struct tuning *);
     /* An upper bound of the iterations of all loops of one work-item, at the problem's maxima. */
     double (*loops)(const struct problem *, const struct tuning *);
+    bool is_for_cpu;        /* one work-item fills the vectors: a GPU would be idle */
     bool accumulates;       /* a linear projection with bias reads y */
     bool counts_in_32_bits; /* elements of x and y, from their buffers' start */
     double efficiency;      /* fraction of the device's estimated rate, for predicting times */

@@ -1,0 +1,270 @@
+/* Fused attention of few queries for CPU-like devices: work-group size 1, explicit vectors.
+ *
+ * The lanes of a vector are head dims: k and v are read once, as they lie, and nothing is copied.
+ * A work-item takes one head of k and v with BLOCK_Q of the rows that use it - the queries of all
+ * heads of its group - through the keys in tiles of BLOCK_KV: scores of all rows, softmax, weighted
+ * sums. Register tiles: MICRO_KV keys (QK^T), MICRO_D vectors of value dims (PV).
+ *
+ * In: mask.cl, softmax.cl. Out: o and lse; with a.split_rows partial results for combine.cl.
+ * Grid: splits * batch * kv_heads * blocks_q work-groups of one work-item. */
+
+#ifndef MICRO_KV
+#define MICRO_KV 4
+#endif
+#ifndef MICRO_D
+#define MICRO_D 4
+#endif
+
+/* Local memory, carved up; strides in reals. Mirrored by local_bytes() in variant_decode.c. */
+struct decode_memory {
+    local real *q;   /* [BLOCK_Q][d_qk] */
+    local real *s;   /* [BLOCK_Q][keys] */
+    local real *acc; /* [BLOCK_Q][d_v] */
+    local real *max; /* [BLOCK_Q] */
+    local real *sum; /* [BLOCK_Q] */
+    int d_qk, d_v, keys; /* rounded up so that whole vectors fit */
+};
+
+static inline int round_up(int x, int step) {
+    return (x + step - 1) / step * step;
+}
+
+static inline struct decode_memory carve(local realv *memory,
+                                         const struct mha_attention_kernel_args *a) {
+    struct decode_memory m;
+    m.d_qk = round_up(a->head_dim_qk, VEC);
+    m.d_v = round_up(a->head_dim_v, VEC);
+    m.keys = round_up(a->block_kv, VEC);
+    m.q = (local real *)memory;
+    m.s = m.q + a->block_q * m.d_qk;
+    m.acc = m.s + a->block_q * m.keys;
+    m.max = m.acc + a->block_q * m.d_v;
+    m.sum = m.max + a->block_q;
+    return m;
+}
+
+/* Row r of a group of heads: the queries of its first head, then those of the second. */
+struct row_place {
+    int h, i;
+};
+
+static inline struct row_place get_row(const struct mha_attention_kernel_args *a,
+                                       const struct sequence *s, int h_kv, int r) {
+    const struct row_place row = {h_kv * (a->q_heads / a->kv_heads) + r / s->q_len, r % s->q_len};
+    return row;
+}
+
+/* The sum of the lanes of each vector, in the lane of its number. */
+static inline realv sum_lanes(realv *x) {
+#pragma unroll
+    for (int n = VEC / 2; n > 0; n /= 2)
+#pragma unroll
+        for (int i = 0; i < n; ++i) {
+            const realv a = x[2 * i], b = x[2 * i + 1];
+            x[i].lo = a.even + a.odd;
+            x[i].hi = b.even + b.odd;
+        }
+    return x[0];
+}
+
+/* Scores of one row and VEC keys, scaled; those beyond the last key repeat it. */
+static inline realv score_keys(local const real *q, global const storage *k, long stride, int count,
+                               int dim, real scale) {
+    realv x[VEC];
+#pragma unroll
+    for (int e = 0; e < VEC; e += MICRO_KV) {
+        global const storage *row[MICRO_KV];
+        realv sum[MICRO_KV];
+        int d = 0;
+#pragma unroll
+        for (int i = 0; i < MICRO_KV; ++i) {
+            row[i] = k + min(e + i, count - 1) * stride;
+            sum[i] = 0;
+        }
+        for (; d + VEC <= dim; d += VEC) {
+            const realv y = VLOAD(q + d);
+#pragma unroll
+            for (int i = 0; i < MICRO_KV; ++i)
+                sum[i] += load_v(row[i] + d) * y;
+        }
+        if (d < dim) {
+            const realv y = VLOAD(q + d);
+#pragma unroll 1
+            for (int i = 0; i < MICRO_KV; ++i)
+                sum[i] += load_v_part(row[i] + d, dim - d) * y;
+        }
+#pragma unroll
+        for (int i = 0; i < MICRO_KV; ++i)
+            x[e + i] = sum[i];
+    }
+    return sum_lanes(x) * scale;
+}
+
+/* What comes after the plain product, on scores of keys j0 + lo .. j0 + hi. */
+static inline void modify_scores(const struct mha_attention_kernel_args *a,
+                                 const struct score_row *row, local real *scores, int j0, int lo,
+                                 int hi, global const uchar *bias, global const uchar *mask) {
+#pragma unroll 1
+    for (int j = lo; j < hi; ++j)
+        scores[j] = apply_masks(a, row, bias, mask, j0 + j, apply_softcap(a, scores[j]));
+}
+
+/* Online softmax of whole vectors of scores, which become exp(s - max); the row's max and sum move
+ * on; returns what sums and outputs so far must be multiplied by. */
+static inline real softmax_row(local real *scores, int count, local real *row_max,
+                               local real *row_sum) {
+    realv most = NEG_INF, total = 0;
+    real lanes[VEC];
+    const real old_max = *row_max;
+    real new_max = old_max, sum = 0;
+    /* A comparison that is false for NaN keeps the maximum: the NaN then shows in exp. */
+    for (int j = 0; j < count; j += VEC) {
+        const realv x = VLOAD(scores + j);
+        most = x > most ? x : most;
+    }
+    VSTORE(most, lanes);
+    for (int e = 0; e < VEC; ++e)
+        new_max = lanes[e] > new_max ? lanes[e] : new_max;
+    const realv base = safe_max((realv)new_max);
+    for (int j = 0; j < count; j += VEC) {
+        const realv p = exp_v(VLOAD(scores + j) - base);
+        VSTORE(p, scores + j);
+        total += p;
+    }
+    VSTORE(total, lanes);
+    for (int e = 0; e < VEC; ++e)
+        sum += lanes[e];
+    VSTORE(exp_v((realv)old_max - base), lanes);
+    *row_max = new_max;
+    *row_sum = *row_sum * lanes[0] + sum;
+    return lanes[0];
+}
+
+/* acc = acc * correction + p v over keys lo .. hi. Keys of probability 0 are left out: they may
+ * hold NaN or Inf, and 0 * NaN would be NaN. */
+static inline void add_values(local real *acc, global const storage *v, long stride,
+                              local const real *p, int lo, int hi, int dim, real correction) {
+    int d = 0;
+    for (; d + MICRO_D * VEC <= dim; d += MICRO_D * VEC) {
+        realv sum[MICRO_D];
+#pragma unroll
+        for (int c = 0; c < MICRO_D; ++c)
+            sum[c] = VLOAD(acc + d + c * VEC) * correction;
+        for (int j = lo; j < hi; ++j) {
+            global const storage *row = v + j * stride + d;
+            const real y = p[j];
+            if (y == 0)
+                continue;
+#pragma unroll
+            for (int c = 0; c < MICRO_D; ++c)
+                sum[c] += load_v(row + c * VEC) * y;
+        }
+#pragma unroll
+        for (int c = 0; c < MICRO_D; ++c)
+            VSTORE(sum[c], acc + d + c * VEC);
+    }
+    for (; d < dim; d += VEC) {
+        realv sum = VLOAD(acc + d) * correction;
+        for (int j = lo; j < hi; ++j)
+            if (p[j] != 0)
+                sum += load_v_part(v + j * stride + d, dim - d) * p[j];
+        VSTORE(sum, acc + d);
+    }
+}
+
+kernel void decode(ATTENTION_BUFFERS, const struct mha_attention_kernel_args a,
+                   local realv *memory) {
+    const long block = get_group_id(0) + a.first_block;
+    if (block >= a.blocks)
+        return;
+    const struct place at = get_place(&a, block, a.kv_heads, a.blocks_q);
+    const int b = at.b, h_kv = at.h, split = at.part;
+    const struct sequence s =
+        get_sequence(&a, b, kv_lengths, cu_seqlens_q, cu_seqlens_kv, positions);
+    const int first_row = at.i * a.block_q;
+    const int rows = min(a.block_q, a.q_heads / a.kv_heads * s.q_len - first_row);
+    if (rows <= 0)
+        return;
+    const real scale = AS_REAL(a.scale_bits);
+    const bool has_terms = a.flags & (FLAG_SOFTCAP | FLAG_BIAS | FLAG_MASK | FLAG_ALIBI);
+    const struct decode_memory m = carve(memory, &a);
+    k += s.k + h_kv * a.k.stride_head;
+    v += s.v + h_kv * a.v.stride_head;
+    int j_begin = s.kv_len, j_end = 0;
+    for (int r = 0; r < rows; ++r) {
+        const struct row_place row = get_row(&a, &s, h_kv, first_row + r);
+        const struct key_range range = get_key_range(&a, &s, row.i);
+        global const storage *from =
+            q + s.q + row.h * a.q.stride_head + row.i * a.q.stride_token;
+        for (int d = 0; d < m.d_qk; d += VEC)
+            VSTORE(load_v_part(from + d, a.head_dim_qk - d), m.q + r * m.d_qk + d);
+        for (int d = 0; d < m.d_v; d += VEC)
+            VSTORE((realv)0, m.acc + r * m.d_v + d);
+        m.max[r] = NEG_INF;
+        m.sum[r] = 0;
+        j_begin = min(j_begin, range.lo);
+        j_end = max(j_end, range.hi);
+    }
+    if (a.split_rows) {
+        j_begin = max(j_begin, split * a.split_keys);
+        j_end = min(j_end, (split + 1) * a.split_keys);
+    }
+    /* Tiles begin at multiples of BLOCK_KV whatever the query: a row's sums are always formed in
+     * the same order. */
+    for (int tile = j_begin / a.block_kv * a.block_kv; tile < j_end; tile += a.block_kv) {
+        const int first = max(tile, j_begin) - tile, last = min(tile + a.block_kv, j_end) - tile;
+        const int begin = first / VEC * VEC, end = round_up(last, VEC);
+        for (int j = begin; j < last; j += VEC)
+            for (int r = 0; r < rows; ++r)
+                VSTORE(score_keys(m.q + r * m.d_qk, k + (tile + j) * a.k.stride_token,
+                                  a.k.stride_token, last - j, a.head_dim_qk, scale),
+                       m.s + r * m.keys + j);
+        for (int r = 0; r < rows; ++r) {
+            const struct row_place row = get_row(&a, &s, h_kv, first_row + r);
+            const struct score_row score = get_score_row(&a, &s, b, row.h, row.i, slopes);
+            const int lo = clamp(score.keys.lo - tile, first, last);
+            const int hi = clamp(score.keys.hi - tile, lo, last);
+            local real *scores = m.s + r * m.keys;
+            if (has_terms)
+                modify_scores(&a, &score, scores, tile, lo, hi, bias, mask);
+            for (int j = begin; j < lo; ++j)
+                scores[j] = NEG_INF;
+            for (int j = hi; j < end; ++j)
+                scores[j] = NEG_INF;
+            const real correction =
+                softmax_row(scores + begin, end - begin, m.max + r, m.sum + r);
+            add_values(m.acc + r * m.d_v, v + tile * a.v.stride_token, a.v.stride_token, scores, lo,
+                       hi, a.head_dim_v, correction);
+        }
+    }
+
+    for (int r = 0; r < rows; ++r) {
+        const struct row_place row = get_row(&a, &s, h_kv, first_row + r);
+        const long index = row_index(&a, &s, b, row.h, row.i);
+        local const real *acc = m.acc + r * m.d_v;
+        real row_max = m.max[r], sum = m.sum[r], rescale = 1;
+        if (a.split_rows) {
+            const long part = split * a.split_rows + index;
+            global real *out = scratch + a.scratch_offset + part * a.head_dim_v;
+            scratch[a.scratch_stats_offset + 2 * part] = row_max;
+            scratch[a.scratch_stats_offset + 2 * part + 1] = sum;
+            for (int d = 0; d < a.head_dim_v; ++d)
+                out[d] = sum == 0 ? (real)0 : acc[d] / sum;
+            continue;
+        }
+        if (a.flags & FLAG_SINKS) {
+            const real sink = (real)sinks[a.sinks_offset + row.h];
+            const real all = sink > row_max ? sink : row_max;
+            const real base = all == NEG_INF ? (real)0 : all;
+            rescale = exp(row_max - base);
+            sum = sum * rescale + exp(sink - base);
+            row_max = all;
+        }
+        if (a.flags & FLAG_LSE)
+            lse[a.lse_offset + index] = (float)(sum == 0 ? NEG_INF : row_max + log(sum));
+        const real factor = sum == 0 ? (real)0 : rescale / sum;
+        global storage *out = o + s.o + row.h * a.o.stride_head + row.i * a.o.stride_token;
+        for (int d = 0; d < a.head_dim_v; d += VEC)
+            store_v_part(VLOAD(acc + d) * factor, out + d, a.head_dim_v - d);
+    }
+}

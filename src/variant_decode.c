@@ -1,0 +1,150 @@
+/* decode and decode_split: fused kernels of few queries for CPU-like devices (decode.cl). */
+#include "fused.h"
+#include "variant_list.h"
+
+#include <stdio.h>
+
+#define MAX_ROWS 8
+#define KEYS 64
+
+static int round_up(int x, int step) {
+    return (x + step - 1) / step * step;
+}
+
+/* Of one head of k and v: the queries of all heads that share it. */
+static int64_t rows_of(const struct problem *p) {
+    return (int64_t)(p->q_heads / p->kv_heads) * p->seqlen_q;
+}
+
+static int rows_below(const struct problem *p, int most) {
+    const int64_t rows = rows_of(p);
+    return rows < 1 ? 1 : rows < most ? (int)rows : most;
+}
+
+/* Mirrors carve() in decode.cl. */
+static size_t local_bytes(const struct problem *p, const struct tuning *t) {
+    const int *v = t->value;
+    const int reals = round_up(p->head_dim_qk, v[VEC]) + round_up(p->head_dim_v, v[VEC]) +
+                      round_up(v[BLOCK_KV], v[VEC]) + 2;
+    return (size_t)v[BLOCK_Q] * (size_t)reals * mha_real_bytes(p->dtype);
+}
+
+static int64_t groups_of(const struct problem *p, const struct tuning *t) {
+    const int block = t->value[BLOCK_Q];
+    return (int64_t)p->batch * p->kv_heads * ((rows_of(p) + block - 1) / block);
+}
+
+/* As many vectors of value dims at once as registers allow, and none left over. */
+static int choose_micro_d(const struct problem *p, int vec) {
+    const int vectors = p->head_dim_v / vec;
+    int micro = 8;
+    while (micro > 1 && vectors % micro)
+        --micro;
+    return micro == 7 ? 1 : micro;
+}
+
+static void heuristic(const struct problem *p, const struct device_caps *caps, struct tuning *t) {
+    const int lanes = (int)caps->float_vector < 4    ? 4
+                      : (int)caps->float_vector > 16 ? 16
+                                                     : (int)caps->float_vector;
+    const int vec = p->dtype == MHA_F64 ? lanes / 2 : lanes;
+    *t = (struct tuning){{0}};
+    t->value[VEC] = vec;
+    t->value[MICRO_KV] = vec < 4 ? vec : 4;
+    t->value[MICRO_D] = choose_micro_d(p, vec);
+    t->value[BLOCK_Q] = rows_below(p, MAX_ROWS);
+    t->value[BLOCK_KV] = KEYS;
+}
+
+static void heuristic_split(const struct problem *p, const struct device_caps *caps,
+                            struct tuning *t) {
+    heuristic(p, caps, t);
+    t->value[SPLIT_KEYS] = mha_split_keys(p, caps, t, groups_of(p, t));
+}
+
+static void fit(const struct problem *p, struct tuning *t) {
+    int *v = t->value;
+    v[BLOCK_Q] = rows_below(p, v[BLOCK_Q]);
+    v[SPLIT_KEYS] = round_up(v[SPLIT_KEYS], v[BLOCK_KV]);
+}
+
+static bool legal(const struct problem *p, const struct device_caps *caps, const struct tuning *t,
+                  char *why, size_t why_bytes) {
+    const int *v = t->value;
+    const size_t bytes = local_bytes(p, t);
+    if (p->flags & MHA_SCORES)
+        snprintf(why, why_bytes, "gives no scores or weights");
+    else if (rows_of(p) > INT32_MAX)
+        snprintf(why, why_bytes, "has %lld queries for a head of k, more than 32 bits count",
+                 (long long)rows_of(p));
+    else if (v[VEC] % v[MICRO_KV])
+        snprintf(why, why_bytes, "MICRO_KV %d does not divide VEC %d", v[MICRO_KV], v[VEC]);
+    else if (bytes > caps->local_bytes)
+        snprintf(why, why_bytes, "needs %zu bytes of local memory, the device has %llu", bytes,
+                 (unsigned long long)caps->local_bytes);
+    else
+        return mha_split_legal(t, why, why_bytes);
+    return false;
+}
+
+static bool launch(const struct problem *plan, const struct problem *call,
+                   const struct device_caps *caps, const struct tuning *t, int64_t index,
+                   struct launch *launch, union kernel_args *args) {
+    const bool is_one = mha_fused_launch(plan, call, caps, t, index, launch, args);
+    if (index == 0) {
+        struct mha_attention_kernel_args *a = &args->attention;
+        a->blocks_q = (mha_int)((rows_of(call) + a->block_q - 1) / a->block_q);
+        launch->blocks = a->splits * groups_of(call, t);
+    }
+    return is_one;
+}
+
+static double loops(const struct problem *p, const struct tuning *t) {
+    const int *v = t->value;
+    const double keys = p->seqlen_kv + 2.0 * v[BLOCK_KV];
+    const double dims = (double)p->head_dim_qk + p->head_dim_v;
+    const double row = dims / v[VEC] + 2.0 * v[VEC];
+    return v[BLOCK_Q] * (keys * (row + 4) + 4 * row + dims * v[VEC]);
+}
+
+#define DECODE_FILES                                                                               \
+    "arguments.h", "types.cl", "problem.cl", "mask.cl", "softmax.cl", "decode.cl", "combine.cl"
+#define DECODE_TUNABLES                                                                            \
+    {VEC, true, {2, 4, 8, 16}}, {MICRO_KV, true, {1, 2, 4, 8, 16}},                                \
+        {MICRO_D, true, {1, 2, 3, 4, 5, 6, 8}}, {BLOCK_Q, false, {1, 2, 4, 8, 16, 32}}, {          \
+        BLOCK_KV, false, {                                                                         \
+            32, 64, 128, 256, 512                                                                  \
+        }                                                                                          \
+    }
+
+const struct variant mha_variant_decode = {
+    .name = "decode",
+    .files = {DECODE_FILES},
+    .kernels = {{"decode", true}},
+    .tunables = {DECODE_TUNABLES},
+    .heuristic = heuristic,
+    .fit = fit,
+    .legal = legal,
+    .local_bytes = local_bytes,
+    .workspace_bytes = mha_fused_workspace,
+    .launch = launch,
+    .loops = loops,
+    .is_for_cpu = true,
+    .efficiency = 0.03,
+};
+
+const struct variant mha_variant_decode_split = {
+    .name = "decode_split",
+    .files = {DECODE_FILES},
+    .kernels = {{"decode", true}, {"combine", false}},
+    .tunables = {DECODE_TUNABLES, {SPLIT_KEYS, false, {256, 512, 1024, 2048, 4096}}},
+    .heuristic = heuristic_split,
+    .fit = fit,
+    .legal = legal,
+    .local_bytes = local_bytes,
+    .workspace_bytes = mha_fused_workspace,
+    .launch = launch,
+    .loops = loops,
+    .is_for_cpu = true,
+    .efficiency = 0.03,
+};
