@@ -168,7 +168,11 @@ static enum config_match match_devices(const struct config_device *a,
         return strcmp(a->driver, b->driver) ? MATCH_STALE : MATCH_EXACT;
     if (a->is_cpu != b->is_cpu || a->float_vector != b->float_vector)
         return MATCH_SEED;
-    return is_platform && a->vendor_id == b->vendor_id ? MATCH_FAMILY : MATCH_TYPE;
+    if (is_platform && a->vendor_id == b->vendor_id)
+        return MATCH_FAMILY;
+    /* A GPU's width says nothing of what suits it; another vendor's values may be far worse than
+     * the heuristic's. */
+    return a->is_cpu || a->vendor_id == b->vendor_id ? MATCH_TYPE : MATCH_SEED;
 }
 
 /* Values that nothing beat are the heuristic's, whatever they come to here. */

@@ -84,8 +84,10 @@ struct shape_position mha_shape_position(const struct shape *s, cl_uint compute_
             {log2_of(s->rows), log2_of(s->in_features), log2_of(s->out_features),
              log2((1 + (double)s->rows * s->out_features / UNIT_OUTPUTS) / units)}};
     const double blocks = ceil(s->seqlen_q / UNIT_QUERIES);
+    /* Heads that share k and v are a matter of their own where few queries read it. */
     return (struct shape_position){{log2_of(s->seqlen_q), log2_of(s->seqlen_kv),
-                                    log2((1 + (double)s->batch * s->q_heads * blocks) / units), 0}};
+                                    log2((1 + (double)s->batch * s->q_heads * blocks) / units),
+                                    log2_of(s->q_heads / s->kv_heads)}};
 }
 
 bool mha_shape_is_kin(const struct shape *a, const struct shape *b) {
@@ -117,8 +119,8 @@ void mha_shape_class(const struct shape *s, cl_uint compute_units, char text[SHA
                  dtypes[s->dtype], dtypes[s->weight_dtype], half_octaves[0], half_octaves[1],
                  half_octaves[2], half_octaves[3]);
     else
-        snprintf(text, SHAPE_CLASS_BYTES, "attention %s D%dx%d%s%s q%ld kv%ld p%ld",
+        snprintf(text, SHAPE_CLASS_BYTES, "attention %s D%dx%d%s%s q%ld kv%ld p%ld g%ld",
                  dtypes[s->dtype], (int)s->head_dim_qk, (int)s->head_dim_v,
                  s->is_causal ? " causal" : "", s->gives_scores ? " scores" : "", half_octaves[0],
-                 half_octaves[1], half_octaves[2]);
+                 half_octaves[1], half_octaves[2], half_octaves[3]);
 }

@@ -45,7 +45,7 @@ bool mha_shape_is_kin(const struct shape *a, const struct shape *b);
  * factor of two. */
 double mha_shape_distance(const struct shape_position *a, const struct shape_position *b);
 
-/* "attention f32 D64x64 q15 kv15 p9": entries of one class replace each other in a file. Lengths
+/* "attention f32 D64x64 q15 kv15 p9 g0": entries of one class replace each other in a file. Lengths
  * and parallelism are counted in half octaves. */
 #define SHAPE_CLASS_BYTES 96
 void mha_shape_class(const struct shape *shape, cl_uint compute_units,

@@ -117,6 +117,11 @@ Test(device_commands, explain_names_the_result_and_why_others_lost) {
     entry = result("B4 H12 N240 D64 f32", "2024-01-01");
     strcpy(entry.kernel_hash, "0123456789abcdef");
     tuner_store(&tuner, &entry);
+    entry = result("B4 H12 N144 D64 f32", "2024-01-01"); /* has no values */
+    strcpy(entry.kernel_hash, "0123456789abcdef");
+    entry.is_default = true;
+    entry.tuning = (struct tuning){{0}};
+    tuner_store(&tuner, &entry);
     entry = result(SHAPE, "2025-01-01");
     strcpy(entry.device.driver, "0.9");
     tuner_store(&tuner, &entry);
@@ -140,6 +145,7 @@ Test(device_commands, explain_names_the_result_and_why_others_lost) {
     expect_why(json, "B4 H12 N197 D64 f32 causal", "1.0", "attention that is causal");
     expect_why(json, "B4 H12 N197 D64 f16", "1.0", "other storage types");
     expect_why(json, "B4 H12 N240 D64 f32", "1.0", "other kernels");
+    expect_why(json, "B4 H12 N144 D64 f32", "1.0", "other kernels");
     expect_why(json, SHAPE, "0.9", "another driver");
     expect_why(json, SHAPE, "of a GPU", "measured on a GPU");
     json_decref(json);

@@ -91,6 +91,24 @@ Test(run, finds_what_is_fast_and_keeps_it) {
     tuner_end(&tuner);
 }
 
+/* However little a search may try, it doesn't take the place of what is faster. */
+Test(run, an_earlier_result_is_lost_to_a_faster_one_only, .timeout = 60) {
+    struct tuner tuner;
+    tuner_begin(&tuner);
+    tuner_fake(&tuner, "");
+    json_t *first = run_json(&tuner, "80");
+    json_t *second =
+        TUNER_JSON(&tuner, 0, "run", "--worker", tuner.worker, "--shape", VIT, "--evals", "4",
+                   "--quiet", "--variant", "staged", "--seed-from", "none");
+    cr_expect_str_neq(text_of(first, "variant"), "staged");
+    cr_expect_str_eq(text_of(second, "variant"), text_of(first, "variant"));
+    cr_expect(json_equal(json_object_get(second, "params"), json_object_get(first, "params")));
+    cr_expect_eq(count_entries(&tuner), 1);
+    json_decref(first);
+    json_decref(second);
+    tuner_end(&tuner);
+}
+
 Test(run, nothing_faulty_wins, .timeout = 120) {
     struct tuner tuner;
     tuner_begin(&tuner);
@@ -151,6 +169,32 @@ Test(run, a_home_that_can_not_be_written_is_told) {
     tuner_end(&tuner);
 }
 
+/* Of a later version, for instance: told before anything is measured. */
+Test(run, a_file_that_must_not_be_touched_is_told) {
+    static const char newer[] = "{\"format\": \"mha-cl-tune\", \"schema\": 99}";
+    struct tuner tuner;
+    char path[PATH_BYTES];
+    tuner_begin(&tuner);
+    tuner_fake(&tuner, "");
+    json_decref(run_json(&tuner, "20"));
+    json_t *list = TUNER_JSON(&tuner, 0, "devices", "--worker", tuner.worker);
+    snprintf(path, sizeof(path), "%s", text_of(json_array_get(list, 0), "tuning_file"));
+    json_decref(list);
+    FILE *file = fopen(path, "w");
+    cr_assert(file);
+    fputs(newer, file);
+    fclose(file);
+    json_t *lines = read_journal(&tuner);
+    const int before = count_results(lines, "ok");
+    json_decref(lines);
+    tuner_expect(TUNER_RUN(&tuner, "run", "--worker", tuner.worker, "--shape", VIT), 1, "",
+                 "schema 99");
+    lines = read_journal(&tuner);
+    cr_expect_eq(count_results(lines, "ok"), before);
+    json_decref(lines);
+    tuner_end(&tuner);
+}
+
 /* ---- Ends before its time ---------------------------------------------------------------------*/
 
 /* MORE... follows the options that all runs have. */
@@ -196,6 +240,32 @@ Test(run, an_interrupt_keeps_the_best, .timeout = 60) {
     cr_assert_eq(waitpid(child, &status, 0), child);
     cr_expect(WIFEXITED(status) && WEXITSTATUS(status) == 3, "status %d", status);
     cr_expect_geq(count_entries(&tuner), 1);
+    tuner_end(&tuner);
+}
+
+Test(run, an_interrupted_search_goes_on, .timeout = 60) {
+    struct tuner tuner;
+    int status;
+    tuner_begin(&tuner);
+    tuner_fake(&tuner, "pace:10");
+    pid_t child = START(&tuner, "run", "--shape", VIT, "--evals", "60");
+    wait_for_results(&tuner, 20);
+    kill(child, SIGINT);
+    cr_assert_eq(waitpid(child, &status, 0), child);
+    cr_expect(WIFEXITED(status) && WEXITSTATUS(status) == 3, "status %d", status);
+    json_t *lines = read_journal(&tuner);
+    const int before = count_results(lines, "ok");
+    json_decref(lines);
+    cr_expect_lt(before, 60);
+    child = START(&tuner, "resume", "--evals", "30");
+    cr_assert_eq(waitpid(child, &status, 0), child);
+    cr_expect(WIFEXITED(status) && WEXITSTATUS(status) == 0, "status %d", status);
+    lines = read_journal(&tuner);
+    cr_expect_geq(count_results(lines, "ok"), 25);
+    cr_expect_gt(count_results(lines, "ok"), before);
+    json_decref(lines);
+    tuner_expect(TUNER_RUN(&tuner, "resume", "--worker", tuner.worker, "--budget", "quick"), 1, "",
+                 "only --time and --evals");
     tuner_end(&tuner);
 }
 

@@ -18,10 +18,6 @@ struct list {
     int count;
 };
 
-static bool is_asked(const struct config_device *device, const char *name) {
-    return !name || strcasestr(device->name, name) || strcasestr(device->platform, name);
-}
-
 static void print_bytes(cl_ulong bytes, char *text, size_t text_bytes) {
     static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
     double value = (double)bytes;
@@ -35,7 +31,7 @@ static void add(void *user, const struct remote_device *device) {
     struct list *list = user;
     const struct device_caps *caps = &device->caps;
     char path[MAX_PATH_BYTES] = "", units[16], lanes[16], local[24], largest[24];
-    if (!is_asked(&device->identity, list->options->device))
+    if (!results_is_called(&device->identity, list->options->device))
         return;
     ++list->count;
     if (list->folder[0])
@@ -74,12 +70,13 @@ int command_devices(const struct options *options) {
         results_complain(why);
     if (!columns_print(&list.columns, "", stdout))
         code = EXIT_USAGE;
-    if (options->is_json && is_listed)
-        return results_dump(list.json);
-    json_decref(list.json);
     if (is_listed && !list.count) {
         results_complain(options->device ? "no such device" : "there is no OpenCL device");
         code = EXIT_DEVICE;
     }
+    if (!options->is_json || !is_listed)
+        json_decref(list.json);
+    else if (results_dump(list.json))
+        code = EXIT_USAGE;
     return code;
 }

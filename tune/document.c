@@ -1,6 +1,8 @@
 /* In: the text of a tuning file, entries. Out: the text with the entries merged into it. */
 #include "document.h"
 
+#include "results.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,6 +58,7 @@ static struct identity identify(const struct document *document, const json_t *j
     strcpy(identity.driver, entry.device.driver);
     strcpy(identity.kernel_hash, entry.kernel_hash);
     strcpy(identity.date, entry.date);
+    identity.gain = results_gain(&entry);
     return identity;
 }
 
@@ -138,7 +141,8 @@ bool document_put(struct document *document, const json_t *entry,
             is_wanted = false;
         if (!is_same(&identity, other))
             continue;
-        if (!is_newest && strcmp(identity.date, other->date) < 0)
+        const int order = strcmp(identity.date, other->date);
+        if (!is_newest && (order < 0 || (!order && identity.gain < other->gain)))
             is_wanted = false;
         else {
             if (place != SIZE_MAX)

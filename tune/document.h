@@ -11,6 +11,7 @@ struct identity {
     char shape_class[SHAPE_CLASS_BYTES];
     char driver[sizeof(((struct config_device *)0)->driver)];
     char kernel_hash[17], date[11];
+    double gain;
 };
 
 struct document {

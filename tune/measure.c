@@ -15,9 +15,11 @@
 /* Clocks rise only under load; those of a GPU fall while the host compiles. */
 #define CPU_WARM_UP_NS 20e6
 #define GPU_WARM_UP_NS 60e6
+#define MOST_WARM_UP_NS 500e6
+#define STEADY 0.02
 
-/* Slower than this against the limit: not worth further batches. A first call may be slow for other
- * reasons; not this slow. */
+/* Slower than this against the limit: not worth further batches. A first call, alone, may be slow
+ * for other reasons; not this slow, and longer than the whole warm-up. */
 #define HOPELESS 1.5
 #define FIRST_CALL_HOPELESS 4
 
@@ -47,17 +49,22 @@ static int calls_for(const struct trial *trial, double ns) {
     return calls < MAX_CALLS ? (int)calls : MAX_CALLS;
 }
 
-/* Longer and longer, up to `ns` in all; not beyond a call that takes longer than `hopeless_ns`. */
+/* Longer and longer, for `ns` in all and until it gets no faster; not beyond a call that takes
+ * longer than `hopeless_ns`. */
 static enum remote_result warm_up(struct workload *w, struct trial *trial, bool is_warm, double ns,
                                   double hopeless_ns, char *why, size_t why_bytes) {
-    double done = 0;
+    double done = 0, before = INFINITY;
+    bool is_steady = false;
     trial->call_ns = 0;
-    for (int calls = 1; done < ns && calls < MAX_CALLS && trial->call_ns <= hopeless_ns;
+    for (int calls = 1; calls < MAX_CALLS && trial->call_ns <= hopeless_ns &&
+                        (done < ns || (!is_steady && done < MOST_WARM_UP_NS));
          calls *= 2) {
         const enum remote_result result = run(w, trial, is_warm, calls, why, why_bytes);
         if (result)
             return result;
         done += calls * trial->call_ns;
+        is_steady = w->target->caps.is_cpu || trial->call_ns > (1 - STEADY) * before;
+        before = trial->call_ns;
     }
     return REMOTE_OK;
 }
@@ -110,7 +117,7 @@ enum remote_result measure_trial(struct workload *w, struct trial *trial,
     if (!workload_prepare(w, trial, is_warm, why, why_bytes))
         return REMOTE_OPENCL;
     const double warm_up_ns = w->target->caps.is_cpu ? CPU_WARM_UP_NS : GPU_WARM_UP_NS;
-    const double hopeless_ns = FIRST_CALL_HOPELESS * options->limit_ns;
+    const double hopeless_ns = fmax(FIRST_CALL_HOPELESS * options->limit_ns, warm_up_ns);
     result = warm_up(w, trial, is_warm, warm_up_ns, hopeless_ns, why, why_bytes);
     times[0] = trial->call_ns;
     bool is_hopeless = times[0] > hopeless_ns;
@@ -134,7 +141,8 @@ enum remote_result measure_round(struct workload *w, struct trial *trial, bool i
      * and data structures back into the caches. */
     const double known_ns = trial->call_ns;
     enum remote_result result =
-        warm_up(w, trial, is_warm, known_ns > 0 ? 1 : ROUND_NS, INFINITY, why, why_bytes);
+        known_ns > 0 ? run(w, trial, is_warm, 1, why, why_bytes)
+                     : warm_up(w, trial, is_warm, ROUND_NS, INFINITY, why, why_bytes);
     if (known_ns > 0)
         trial->call_ns = known_ns;
     return result ? result : batch(w, trial, is_warm, ROUND_NS, ns, why, why_bytes);

@@ -212,7 +212,8 @@ bool path_open(struct path *path, const struct variant *variant, const struct sh
     int count = 0;
     *path = (struct path){.variant = variant, .caps = *caps, .best_ns = INFINITY};
     if (variant->operation != shape->operation || !variant->tunables[0].values[0] ||
-        (limits->variant && strcmp(limits->variant, variant->name) != 0) ||
+        (limits->variant ? strcmp(limits->variant, variant->name) != 0
+                         : variant->is_for_cpu && !caps->is_cpu) ||
         mha_shape_problem(shape, &path->problem, NULL))
         return false;
     variant->heuristic(&path->problem, caps, &tuning);

@@ -118,9 +118,10 @@ int command_prune(const struct options *options) {
         goto done;
     if (!remote_list(options->worker, add_device, &pruning, why, sizeof(why)))
         fprintf(stderr, "mha-tune: results of older drivers stay: %s\n", why);
-    if (!store_prune(folder, is_kept, &pruning, &removed, why, sizeof(why)))
+    const bool is_pruned = store_prune(folder, is_kept, &pruning, &removed, why, sizeof(why));
+    if (why[0])
         results_complain(why);
-    else
+    if (is_pruned)
         code = report(&pruning, removed);
 done:
     free(pruning.facts);

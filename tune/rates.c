@@ -39,6 +39,8 @@ static const char source[] =
 /* A launch this long is longer than what starting it costs. */
 #define LAUNCH_NS 5e6
 #define LAUNCHES 5
+#define MOST_LAUNCHES 1024 /* at a time */
+#define STEADY 0.02
 
 struct gauge {
     const struct target *target;
@@ -90,14 +92,15 @@ static bool init(struct gauge *g, const struct target *t, const char *name, char
     return g->out;
 }
 
-/* Nanoseconds of one launch; 0 with *code where it fails. */
-static double launch(const struct gauge *g, cl_int *code) {
+/* Nanoseconds of so many launches; 0 with *code where one fails. */
+static double launch(const struct gauge *g, int count, cl_int *code) {
     const double begun = target_clock();
-    if ((*code = clEnqueueNDRangeKernel(g->target->queue, g->kernel, 1, NULL, &g->global, &g->group,
-                                        0, NULL, NULL)) ||
-        (*code = clFinish(g->target->queue)))
-        return 0;
-    return target_clock() - begun;
+    for (int n = 0; n < count; ++n)
+        if ((*code = clEnqueueNDRangeKernel(g->target->queue, g->kernel, 1, NULL, &g->global,
+                                            &g->group, 0, NULL, NULL)))
+            return 0;
+    *code = clFinish(g->target->queue);
+    return *code ? 0 : target_clock() - begun;
 }
 
 bool rates_measure_flops(struct target *t, char *why, size_t why_bytes) {
@@ -108,11 +111,12 @@ bool rates_measure_flops(struct target *t, char *why, size_t why_bytes) {
         return true;
     bool is_ok = init(&g, t, "multiply_add", why, why_bytes);
     cl_int steps = 64;
+    /* Until it gets no faster: clocks rise under load, and an idle device's have fallen. */
     for (int n = 0; is_ok && n < LAUNCHES;) {
         if (!(code = clSetKernelArg(g.kernel, 0, sizeof(cl_mem), &g.out)) &&
             !(code = clSetKernelArg(g.kernel, 1, sizeof(steps), &steps)))
             code = clSetKernelArg(g.kernel, 2, sizeof(factor), &factor);
-        const double ns = code ? 0 : launch(&g, &code);
+        const double ns = code ? 0 : launch(&g, 1, &code);
         if (code || ns <= 0) {
             is_ok = fail(why, why_bytes, code);
             break;
@@ -123,8 +127,8 @@ bool rates_measure_flops(struct target *t, char *why, size_t why_bytes) {
             continue;
         }
         const double rate = 2e9 * CHAINS * steps * g.lanes * (double)g.global / ns;
+        n = rate > (1 + STEADY) * t->rates.flops ? 1 : n + 1;
         t->rates.flops = rate > t->rates.flops ? rate : t->rates.flops;
-        ++n;
     }
     release(&g);
     return is_ok;
@@ -163,12 +167,20 @@ bool rates_measure_bytes(struct target *t, char *why, size_t why_bytes) {
          (code = clSetKernelArg(g.kernel, 3, sizeof(first), &first)) ||
          (code = clSetKernelArg(g.kernel, 4, sizeof(next), &next))))
         is_ok = fail(why, why_bytes, code);
-    for (int n = 0; is_ok && n < LAUNCHES; ++n) {
-        const double ns = launch(&g, &code);
-        if (code || ns <= 0)
+    int times = 1;
+    for (int n = 0; is_ok && n < LAUNCHES;) {
+        const double ns = launch(&g, times, &code);
+        if (code || ns <= 0) {
             is_ok = fail(why, why_bytes, code);
-        else if (1e9 * (double)bytes / ns > t->rates.bytes)
-            t->rates.bytes = 1e9 * (double)bytes / ns;
+            break;
+        }
+        if (ns < LAUNCH_NS && times < MOST_LAUNCHES) {
+            times *= 2;
+            continue;
+        }
+        const double rate = 1e9 * (double)bytes * times / ns;
+        t->rates.bytes = rate > t->rates.bytes ? rate : t->rates.bytes;
+        ++n;
     }
     release(&g);
     return is_ok;

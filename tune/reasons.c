@@ -84,13 +84,20 @@ static void print_seed(const struct config_entry *entry, const struct problem *p
                        const struct device_caps *caps, char *text) {
     char why[160] = "";
     struct tuning tuning = entry->tuning;
-    mha_tuning_fit(entry->variant, problem, &tuning);
+    bool is_legal = true;
+    /* The default has no values of its own. */
+    if (!entry->is_default) {
+        mha_tuning_fit(entry->variant, problem, &tuning);
+        is_legal = entry->variant->legal(problem, caps, &tuning, why, sizeof(why));
+    }
     if (!results_is_current(entry))
         snprintf(text, REASON_BYTES, "measured with other kernels than these");
-    else if (!entry->is_default && !entry->variant->legal(problem, caps, &tuning, why, sizeof(why)))
+    else if (!is_legal)
         snprintf(text, REASON_BYTES, "its values can't run here: %s", why);
     else if (entry->device.is_cpu != caps->is_cpu)
         snprintf(text, REASON_BYTES, "measured on a %s", entry->device.is_cpu ? "CPU" : "GPU");
+    else if (entry->device.float_vector == caps->float_vector)
+        snprintf(text, REASON_BYTES, "measured on a GPU of another vendor");
     else
         snprintf(text, REASON_BYTES, "measured on a device with vectors of %u lanes, not %u",
                  entry->device.float_vector, caps->float_vector);

@@ -17,8 +17,11 @@ const struct remote_limits remote_default_limits = {
     .run_seconds = 5,
     .incumbents = 20,
     .first_seconds = 60,
-    .retry_seconds = 2,
+    .retry_seconds = 1,
 };
+
+/* To open the device again after a fault: half a minute in all. */
+#define ATTEMPTS 6
 
 /* A measurement of a round of remote_compare() takes at least this long. */
 #define ROUND_SECONDS 5e-3
@@ -131,9 +134,12 @@ static void pause_seconds(double seconds) {
  * no candidate's fault. */
 static bool make_ready(struct remote *r, char *why, size_t why_bytes) {
     char failure[200] = "";
-    for (int attempt = 0; attempt < 2 && !is_stopped(r, why, why_bytes); ++attempt) {
-        if (attempt)
-            pause_seconds(fmin(r->limits.retry_seconds, fmax(0, r->deadline - worker_clock())));
+    double pause = r->limits.retry_seconds;
+    for (int attempt = 0; attempt < ATTEMPTS && !is_stopped(r, why, why_bytes); ++attempt) {
+        if (attempt) {
+            pause_seconds(fmin(pause, fmax(0, r->deadline - worker_clock())));
+            pause *= 2;
+        }
         if (worker_start(r->worker, failure, sizeof(failure)) &&
             (worker_generation(r->worker) == r->generation ||
              open_device(r, failure, sizeof(failure))))

@@ -49,7 +49,7 @@ struct remote_limits {
     double run_seconds;   /* measuring or checking it, at least; compilation not included */
     double incumbents;    /* the same, in calls as long as measure_options.limit_ns */
     double first_seconds; /* the same where there is no limit_ns yet */
-    double retry_seconds; /* pause before the device is opened anew a second time */
+    double retry_seconds; /* pause before the device is opened anew a second time; then doubled */
 };
 extern const struct remote_limits remote_default_limits;
 

@@ -55,9 +55,9 @@ static int compare(const void *a, const void *b) {
 static bool run_all(const struct table *table, struct search_options options, int runs,
                     struct outcome *outcome) {
     for (int run = 0; run < runs; ++run) {
-        options.seed = (uint64_t)run + 1;
         if (!run_once(table, &options, run, outcome))
             return false;
+        ++options.seed;
     }
     for (int m = 0; m < MILESTONES; ++m) {
         double *fractions = outcome->fractions[m], sum = 0;
@@ -146,9 +146,12 @@ int command_replay(const struct options *options) {
         return results_complain(text);
     }
     struct outcome *outcomes = calloc(2, sizeof(*outcomes));
-    const struct search_options local = {
-        .method = SEARCH_LOCAL, .starts = &start, .start_count = options->table != NULL};
-    const struct search_options random = {.method = SEARCH_RANDOM};
+    const uint64_t seed = options->seed ? options->seed : 1;
+    const struct search_options local = {.method = SEARCH_LOCAL,
+                                         .seed = seed,
+                                         .starts = &start,
+                                         .start_count = options->table != NULL};
+    const struct search_options random = {.method = SEARCH_RANDOM, .seed = seed};
     if (!outcomes || !run_all(&table, local, runs, &outcomes[0]) ||
         !run_all(&table, random, runs, &outcomes[1])) {
         code = results_complain("no memory for a search");

@@ -106,9 +106,10 @@ static bool is_about(const json_t *line, const struct session *s, const struct s
 }
 
 /* Another process or the whole machine may have died of it: what began and never ended is not tried
- * again. */
+ * again. Nor is what made OpenCL fail: that is how a driver tells that it reset the device. */
 static bool is_fatal(const char *result) {
     return !strcmp(result, remote_result_names[REMOTE_CRASH]) ||
+           !strcmp(result, remote_result_names[REMOTE_OPENCL]) ||
            !strcmp(result, remote_result_names[REMOTE_TIMEOUT]);
 }
 

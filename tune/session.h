@@ -10,7 +10,8 @@
 struct session {
     struct remote *remote;
     const struct remote_device *device;
-    struct config config; /* seeds */
+    struct config config;  /* seeds */
+    struct config earlier; /* what results of this run would replace or hide */
     struct journal *journal;
     bool is_warm, shows_bar, is_quiet;
     struct path_limits limits;

@@ -367,6 +367,22 @@ static bool deliver(const char *folder, const struct parcel *parcel, char *writt
     return is_delivered;
 }
 
+bool store_check(const char *folder, const struct config_device *device, char *why,
+                 size_t why_bytes) {
+    struct store store = {.path = folder, .why = why, .why_bytes = why_bytes};
+    struct document document = {.root = NULL};
+    char name[MAX_NAME + sizeof(CONFIG_ENDING)];
+    write_key(device, name);
+    strcat(name, CONFIG_ENDING);
+    bool is_good = open_store(&store);
+    if (is_good && faccessat(store.folder, ".", W_OK, AT_EACCESS))
+        is_good = fail(&store, name, strerror(errno));
+    is_good = is_good && read_document(&store, name, &document) != FOUND_FORBIDDEN;
+    document_release(&document);
+    close_store(&store);
+    return is_good;
+}
+
 bool store_merge(const char *folder, const struct config_device *device,
                  const struct config_entry *entries, size_t count, char *written,
                  size_t written_bytes, char *why, size_t why_bytes) {
@@ -429,15 +445,16 @@ static bool prune_file(const struct store *store, const char *name,
     return is_pruned;
 }
 
-static bool merge_if_fragment(const struct store *store, const char *name) {
+static bool merge_if_fragment(const struct store *store, const char *name, char *note,
+                              size_t note_bytes) {
     struct document document;
-    char key[MAX_NAME], note[4 * MAX_NAME];
+    char key[MAX_NAME];
     bool is_merged = true;
     if (read_document(store, name, &document) == FOUND_GOOD) {
         write_key(&document.device, key);
         if (is_fragment(name, key))
             is_merged = merge_locked(store, &(struct parcel){&document.device, NULL, false}, note,
-                                     sizeof(note));
+                                     note_bytes);
     }
     document_release(&document);
     return is_merged;
@@ -453,6 +470,7 @@ bool store_prune(const char *folder,
                  bool (*keep)(const void *context, const struct config_entry *entry),
                  const void *context, size_t *removed, char *why, size_t why_bytes) {
     struct store store = {.path = folder, .why = why, .why_bytes = why_bytes};
+    char note[4 * MAX_NAME] = "";
     bool is_pruned = open_store(&store) && lock_store(&store);
     *removed = 0;
     for (int pass = 0; is_pruned && pass < 2; ++pass) {
@@ -464,12 +482,12 @@ bool store_prune(const char *folder,
             if (!is_pruned || !is_tuning_file(text))
                 continue;
             is_pruned = pass ? prune_file(&store, text, keep, context, removed)
-                             : merge_if_fragment(&store, text);
+                             : merge_if_fragment(&store, text, note, sizeof(note));
         }
         json_decref(names);
     }
     close_store(&store);
     if (is_pruned)
-        why[0] = 0;
+        snprintf(why, why_bytes, "%s", note);
     return is_pruned;
 }

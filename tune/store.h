@@ -19,6 +19,11 @@ bool store_folder(char *path, size_t bytes, char *why, size_t why_bytes);
  * hash of both and of the compute units. */
 void store_path(const char *folder, const struct config_device *device, char *path, size_t bytes);
 
+/* Whether results of the device can be kept there, as far as can be told before there are any.
+ * Makes the folder. */
+bool store_check(const char *folder, const struct config_device *device, char *why,
+                 size_t why_bytes);
+
 /* Puts entries into the file, each in place of the one of its shape's class, driver and kernels;
  * entries whose kernels are those of this version replace one another whatever their variants are.
  * The driver is that of `device`. `written`, if not NULL, receives the path that was written, a
@@ -28,7 +33,8 @@ bool store_merge(const char *folder, const struct config_device *device,
                  size_t written_bytes, char *why, size_t why_bytes);
 
 /* The same with the entries of another file's text, of whatever device; they replace none of a
- * later date. *count: how many it has that this version knows. */
+ * later date, nor of the same day with a larger gain. *count: how many it has that this version
+ * knows. */
 bool store_import(const char *folder, const char *text, size_t bytes, size_t *count, char *why,
                   size_t why_bytes);
 

@@ -3,6 +3,7 @@
 
 #include <ctype.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -59,9 +60,20 @@ static double get_bytes(cl_device_id device, cl_device_info what) {
     return clGetDeviceInfo(device, what, sizeof(bytes), &bytes, NULL) ? 0 : (double)bytes;
 }
 
-/* Of the last level. Some drivers of CPUs tell that of another one. */
+/* The largest last levels that GPUs have beside their own memory, and beside the host's. */
+#define DISCRETE_CACHE_BYTES (128 << 20)
+#define INTEGRATED_CACHE_BYTES (32 << 20)
+
+/* Of the last level, rather too large than too small. Drivers tell that of another one: of GPUs
+ * mostly the first, which is why that is taken for what it may be. */
 static double get_cache_bytes(cl_device_id device, const struct device_caps *caps) {
     double bytes = get_bytes(device, CL_DEVICE_GLOBAL_MEM_CACHE_SIZE);
+    cl_bool is_integrated = CL_FALSE;
+    clGetDeviceInfo(device, CL_DEVICE_HOST_UNIFIED_MEMORY, sizeof(is_integrated), &is_integrated,
+                    NULL);
+    const double least = is_integrated ? INTEGRATED_CACHE_BYTES : DISCRETE_CACHE_BYTES;
+    if (!caps->is_cpu && bytes < least)
+        bytes = least;
 #ifdef _SC_LEVEL3_CACHE_SIZE
     const double host_bytes = (double)sysconf(_SC_LEVEL3_CACHE_SIZE);
     if (caps->is_cpu && host_bytes > bytes)
@@ -99,25 +111,45 @@ void target_list(void (*found)(void *user, const struct device_caps *caps, doubl
 
 /* ---- Opening --------------------------------------------------------------------------------- */
 
+/* Of those whose name fits, the `number`-th, from 1; without a number the first. Without a name the
+ * first GPU, else the first of all. */
 struct choice {
-    const char *name;
+    char name[256]; /* empty: none */
+    long number;
     cl_device_id device, first;
+    char why[512]; /* one was passed over */
 };
+
+/* "radeon", "radeon#2". */
+static void read_name(const char *name, struct choice *choice) {
+    const char *number = strrchr(name, '#');
+    char *end = NULL;
+    choice->number = number ? strtol(number + 1, &end, 10) : 1;
+    const bool is_number = end && end != number + 1 && !*end && choice->number > 0;
+    if (!is_number)
+        choice->number = 1;
+    snprintf(choice->name, sizeof(choice->name), "%.*s",
+             (int)(is_number ? (size_t)(number - name) : strlen(name)), name);
+}
 
 static bool choose_device(void *context, cl_platform_id platform, cl_device_id device) {
     struct choice *choice = context;
     char platform_name[256] = "", version[256] = "", name[256] = "";
+    struct device_caps caps;
     cl_device_type type = 0;
-    if (!choice->first)
-        choice->first = device;
     clGetPlatformInfo(platform, CL_PLATFORM_NAME, sizeof(platform_name), platform_name, NULL);
     /* Some name themselves there only: "OpenCL 3.0 PoCL 3.1". */
     clGetPlatformInfo(platform, CL_PLATFORM_VERSION, sizeof(version), version, NULL);
     clGetDeviceInfo(device, CL_DEVICE_NAME, sizeof(name), name, NULL);
     clGetDeviceInfo(device, CL_DEVICE_TYPE, sizeof(type), &type, NULL);
-    if (choice->name ? !has_part(platform_name, choice->name) && !has_part(version, choice->name) &&
-                           !has_part(name, choice->name)
-                     : (type & CL_DEVICE_TYPE_CPU) != 0)
+    if (!has_part(platform_name, choice->name) && !has_part(version, choice->name) &&
+        !has_part(name, choice->name))
+        return false;
+    if (!query(device, &caps, choice->why, sizeof(choice->why)))
+        return false;
+    if (!choice->first)
+        choice->first = device;
+    if (choice->name[0] ? --choice->number > 0 : !(type & CL_DEVICE_TYPE_GPU))
         return false;
     choice->device = device;
     return true;
@@ -131,16 +163,18 @@ static void log_message(void *user, mha_log_level level, const char *message) {
 }
 
 bool target_open(struct target *t, const char *name, char *why, size_t why_bytes) {
-    struct choice choice = {.name = name};
+    struct choice choice = {.number = 1};
     mha_engine_desc desc = MHA_ENGINE_DESC_INIT;
     mha_error error;
     cl_int code;
     *t = (struct target){.device = NULL};
-    if (!visit_devices(choose_device, &choice) && !name)
+    if (name)
+        read_name(name, &choice);
+    if (!visit_devices(choose_device, &choice) && !choice.name[0])
         choice.device = choice.first;
     if (!choice.device) {
-        snprintf(why, why_bytes, "no OpenCL device%s%s", name ? " is called " : "",
-                 name ? name : "");
+        snprintf(why, why_bytes, "no OpenCL device%s%s%s%s", name ? " is called " : "",
+                 name ? name : "", choice.why[0] ? " and can be used: " : "", choice.why);
         return false;
     }
     t->device = choice.device;

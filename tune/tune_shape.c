@@ -27,7 +27,7 @@
 /* Of a shape's time, for checking and comparing the best, and the lead of the default's path. */
 #define FINAL_SHARE 0.4
 #define LEAD_SHARE 0.5
-#define MOST_LEAD_SECONDS 20.0
+#define MOST_LEAD_SECONDS 5.0
 
 #define LEAST_EVALUATION_SECONDS 0.02
 
@@ -56,6 +56,9 @@ static void open_paths(struct contest *c, size_t first_line) {
                        s->seeds, s->method, s->seed + i))
             continue;
         c->evaluations += session_remember(c->session, c->shape, path, first_line);
+        /* The default is a result of its path, whatever that starts from. */
+        if (path->variant == c->default_variant && c->default_ns < path->best_ns)
+            path->best_ns = c->default_ns;
         c->best_ns = path->best_ns < c->best_ns ? path->best_ns : c->best_ns;
         c->has_home |= path->variant == c->default_variant;
         ++c->path_count;
@@ -163,9 +166,9 @@ static void search_all(struct contest *c, double deadline) {
 /* ---- Finals ---------------------------------------------------------------------------------- */
 
 struct finalist {
-    struct candidate candidate;
-    const struct path *path; /* NULL: the default */
-    double ns;               /* of the search; then of the comparison */
+    struct candidate candidate; /* without a variant: the default */
+    double space_size;          /* of its path */
+    double ns;                  /* of the search; then of the comparison */
     struct measurement check;
 };
 
@@ -187,11 +190,31 @@ static int list_finalists(const struct contest *c, struct finalist *finalists, i
                     (size_t)(count - 1 - at) * sizeof(*finalists));
             finalists[at] = (struct finalist){
                 .candidate = {c->paths[p].variant, path_tuning(&c->paths[p], &points[i])},
-                .path = &c->paths[p],
+                .space_size = path_combinations(&c->paths[p]),
                 .ns = ns[i]};
         }
     }
     return count;
+}
+
+/* The result that an entry of this run replaces, or hides from the library: it stays unless
+ * something beats it. Returns how many were added, 0 or 1. */
+static int add_incumbent(const struct contest *c, struct finalist *finalists, int count) {
+    struct problem problem;
+    enum config_match match;
+    if (mha_shape_problem(c->shape, &problem, NULL))
+        return 0;
+    const struct config_entry *e =
+        mha_config_find(&c->session->earlier, &problem, &c->session->device->caps, &match);
+    if (!e || match != MATCH_EXACT || e->is_default)
+        return 0;
+    for (int i = 0; i < count; ++i)
+        if (finalists[i].candidate.variant == e->variant &&
+            !memcmp(&finalists[i].candidate.tuning, &e->tuning, sizeof(e->tuning)))
+            return 0;
+    finalists[count] =
+        (struct finalist){.candidate = {e->variant, e->tuning}, .space_size = e->space_size};
+    return 1;
 }
 
 static double round_seconds(const struct contest *c, int count) {
@@ -236,12 +259,12 @@ static void fill_entry(const struct contest *c, const struct finalist *winner, c
         .device = s->device->identity,
         .shape = *c->shape,
         .variant = winner->check.variant,
-        .tuning = winner->path ? winner->candidate.tuning : winner->check.tuning,
-        .is_default = !winner->path,
+        .tuning = winner->candidate.variant ? winner->candidate.tuning : winner->check.tuning,
+        .is_default = !winner->candidate.variant,
         .ns = winner->ns,
         .default_ns = c->default_ns,
         .max_error = winner->check.max_error,
-        .space_size = winner->path ? path_combinations(winner->path) : 0,
+        .space_size = winner->space_size,
         .evaluations = c->evaluations,
     };
     snprintf(entry->rigor, sizeof(entry->rigor), "%s", rigor);
@@ -324,10 +347,18 @@ enum shape_outcome session_tune(struct session *session, const struct shape *sha
     c.lead_seconds = fmin(LEAD_SHARE * left, MOST_LEAD_SECONDS);
     search_all(&c, deadline - fmin(most, FINAL_SHARE * left));
     session_end_show(session);
-    finalists[0] = (struct finalist){.candidate = heuristic, .ns = 0};
-    const int count = verify(&c, finalists, 1 + list_finalists(&c, finalists + 1, MAX_FINALISTS),
-                             deadline, why, why_bytes);
-    if (count && !finalists[0].path &&
+    finalists[0] = (struct finalist){.candidate = heuristic};
+    /* Before those of the search: where time is short, the last ones are left out. */
+    const int known = 1 + add_incumbent(&c, finalists, 1);
+    int count = known + list_finalists(&c, finalists + known, MAX_FINALISTS);
+    if (count == 1 && c.path_count) {
+        snprintf(why, why_bytes, "%s before anything but the default was measured",
+                 session_is_interrupted ? "interrupted" : "its time was up");
+        count = 0;
+        outcome = SHAPE_STOPPED;
+    }
+    count = verify(&c, finalists, count, deadline, why, why_bytes);
+    if (count && !finalists[0].candidate.variant &&
         compare(&c, finalists, count, deadline, rigor, entry, why, why_bytes))
         outcome = entry->is_default ? SHAPE_NO_GAIN : SHAPE_TUNED;
     else if (session_now() >= session->deadline || session_is_interrupted)

@@ -116,17 +116,19 @@ static bool is_another(const void *context, const struct config_entry *entry) {
  * ends, one of them is there. */
 static bool replace(struct verifier *v, const struct config_entry *old,
                     const struct config_entry *renewed) {
-    char why[400];
+    char note[400] = "";
     size_t removed;
     bool is_stored = true;
     if (renewed)
-        is_stored = store_merge(v->folder, v->device, renewed, 1, NULL, 0, why, sizeof(why));
-    if (is_stored)
-        is_stored = store_prune(v->folder, is_another, old, &removed, why, sizeof(why));
-    if (!is_stored) {
-        results_complain(why);
-        v->is_store_broken = true;
+        is_stored = store_merge(v->folder, v->device, renewed, 1, NULL, 0, note, sizeof(note));
+    if (note[0])
+        results_complain(note);
+    if (is_stored) {
+        is_stored = store_prune(v->folder, is_another, old, &removed, note, sizeof(note));
+        if (note[0])
+            results_complain(note);
     }
+    v->is_store_broken |= !is_stored;
     return is_stored;
 }
 

@@ -22,6 +22,7 @@
 
 /* For a worker that was asked to end. */
 #define FAREWELL_SECONDS 2
+#define REAP_SECONDS 10
 
 struct worker {
     const char *const *argv;
@@ -80,9 +81,13 @@ static int end_process(struct worker *w) {
     /* Forgotten before it is reaped, so that worker_kill() can't hit another with its number. */
     const pid_t pid = atomic_exchange(&w->pid, 0);
     if (pid) {
+        const double until = worker_clock() + REAP_SECONDS;
+        pid_t ended = 0;
         kill(-pid, SIGKILL);
-        while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-            continue;
+        /* A driver may hold a process in the kernel while its device hangs. */
+        while (((ended = waitpid(pid, &status, WNOHANG)) == 0 || (ended < 0 && errno == EINTR)) &&
+               worker_clock() < until)
+            nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
     }
     close_descriptor(&w->channel);
     close_descriptor(&w->errors);
