@@ -13,8 +13,8 @@
         global const int *restrict cu_seqlens_kv, global const int *restrict positions,            \
         global float *restrict lse, global real *restrict scores, global real *restrict scratch
 
-/* A work-group's place in a grid of parts * batch * heads * per_head; heads are q_heads or kv_heads,
- * per_head counts queries or blocks of queries. */
+/* A work-group's place in a grid of parts * batch * heads * per_head; heads are q_heads or
+ * kv_heads, per_head counts queries or blocks of queries. */
 struct place {
     int part, b, h, i;
 };

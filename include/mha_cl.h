@@ -164,8 +164,8 @@ typedef struct mha_engine_desc {
      * They come before those of the user ($XDG_CONFIG_HOME/mha-cl/tune or
      * $HOME/.config/mha-cl/tune), of the system (/etc/mha-cl/tune) and the built-in ones, in that
      * order. All are read here, once. What is damaged, of another kind of device, or in a file or
-     * folder that others than this process's user and root may write or own is skipped, as is a path
-     * that leads nowhere: the log says what and why, no call fails because of it, and
+     * folder that others than this process's user and root may write or own is skipped, as is a
+     * path that leads nowhere: the log says what and why, no call fails because of it, and
      * mha_plan_info.source tells whether a plan came of a result. Plans with batch invariance use
      * none. MHA_ERR_FLAGS together with MHA_ENGINE_UNTUNED, and for a path with
      * MHA_ENGINE_HERMETIC. */
