@@ -67,34 +67,6 @@ stage_pocl() {
     return "$bad"
 }
 
-# The Intel runtime is no package of Debian's, but of the Python package index. It goes into a
-# virtual environment of its own: there nothing counts as installed already, so no part is left out.
-# Its libraries find one another by their run path, so LD_LIBRARY_PATH (which would also replace the
-# OpenCL loader by theirs) is not needed.
-intel_library() {
-    local venv=$TOOLS_CACHE/intel library
-    library=$venv/lib/libintelocl.so
-    local -a parts=(libintelocl.so libcommon_clang.so libtbb.so.12 libsvml.so libimf.so
-        libintlc.so.5 libocl_svml_l9.so clbltfnshared.rtl)
-    local part complete=1
-    for part in "${parts[@]}"; do
-        [ -e "$venv/lib/$part" ] || complete=0
-    done
-    if [ "$complete" = 0 ]; then
-        rm -rf "$venv"
-        quietly intel-venv python3 -m venv "$venv" &&
-            quietly intel-pip "$venv/bin/pip" install --no-cache-dir --progress-bar off \
-                intel-opencl-rt intel-cmplr-lib-rt || return 1
-        for part in "${parts[@]}"; do
-            [ -e "$venv/lib/$part" ] || {
-                say "the Intel runtime was installed without $part" >&2
-                return 1
-            }
-        done
-    fi
-    printf '%s\n' "$library"
-}
-
 # Makes the Intel runtime the only one. Returns 1 after a skip.
 only_intel() {
     local library

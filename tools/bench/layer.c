@@ -5,7 +5,7 @@
  *
  * All candidates of a shape run in turn, round after round, so that a drift of the machine's speed
  * meets them alike; the figure is the fastest round's, the spread the median's above it. */
-#include "bench.h"
+#include "device.h"
 
 #include <math.h>
 #include <stdio.h>

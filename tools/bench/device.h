@@ -1,7 +1,7 @@
 /* What benchmark programs share: a device with an engine, buffers, times, the device's FMA peak.
  * Whatever fails ends the program with a message. */
-#ifndef TOOLS_BENCH_H
-#define TOOLS_BENCH_H
+#ifndef BENCH_DEVICE_H
+#define BENCH_DEVICE_H
 
 #include "mha_cl.h"
 
@@ -44,7 +44,8 @@ cl_mem bench_random(const struct bench *bench, size_t elements, float range);
 /* After all that is on the queue. */
 double bench_seconds(const struct bench *bench);
 
-/* Multiply-adds of fp32 that do nothing else, in GFLOP/s. */
+/* Multiply-adds of fp32 that do nothing else: bench.peak_flops of them; and their GFLOP/s. */
+void bench_enqueue_peak(const struct bench *bench);
 double bench_fma_peak(const struct bench *bench);
 
 void series_add(struct series *series, double value);

@@ -1,5 +1,5 @@
 /* In: a device's name. Out: what a benchmark measures with. */
-#include "bench.h"
+#include "device.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -159,11 +159,10 @@ double bench_seconds(const struct bench *b) {
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-double bench_fma_peak(const struct bench *b) {
+void bench_enqueue_peak(const struct bench *b) {
     const cl_int steps = STEPS;
     const float m = 0.999f;
     const size_t global = b->peak_group * b->peak_groups;
-    const double begun = bench_seconds(b);
     cl_int code;
     if ((code = clSetKernelArg(b->peak, 0, sizeof(cl_mem), &b->peak_out)) ||
         (code = clSetKernelArg(b->peak, 1, sizeof(steps), &steps)) ||
@@ -171,6 +170,11 @@ double bench_fma_peak(const struct bench *b) {
         (code = clEnqueueNDRangeKernel(b->queue, b->peak, 1, NULL, &global, &b->peak_group, 0, NULL,
                                        NULL)))
         bench_check_cl(code, "the FMA peak's kernel");
+}
+
+double bench_fma_peak(const struct bench *b) {
+    const double begun = bench_seconds(b);
+    bench_enqueue_peak(b);
     return b->peak_flops / (bench_seconds(b) - begun) * 1e-9;
 }
 

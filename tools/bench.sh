@@ -1,0 +1,102 @@
+#!/usr/bin/env bash
+# libmha-cl beside PyTorch, ONNX Runtime, OpenVINO and CLBlast, measured in turn in one run, on every
+# OpenCL device at hand. Checks every output before it times anything.
+#
+#   tools/bench.sh [--quick] [--shapes TEXT] [--devices pocl,intel,...] [--peers torch,...]
+#                  [--json FILE] [--chart FILE] [--install-peers]
+#
+# --quick          three attention shapes and a layer; less than a minute
+# --shapes         parts of the shapes or their names, by commas, such as "decode,N197"
+# --devices        pocl, intel (the Intel CPU runtime, which is installed if need be), or parts of
+#                  names of devices (default: pocl and, once it was installed, intel)
+# --peers          of torch, onnxruntime, openvino (default: all that are installed)
+# --json, --chart  the figures; a bar chart, PNG or SVG by the file's name
+# --install-peers  the latest peers, several GB, into a Python environment of the tools' own
+set -euo pipefail
+caller=$PWD
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+TOOLS_LOGS=build/tools-logs
+# shellcheck source=tools/packages.sh
+. tools/packages.sh
+
+BUILD=build-bench
+PEERS=$TOOLS_CACHE/bench
+PEER_PACKAGES=(torch onnxruntime onnx openvino numpy matplotlib)
+
+devices=pocl
+[ ! -e "$TOOLS_CACHE/intel/lib/libintelocl.so" ] || devices=pocl,intel
+peers=torch,onnxruntime,openvino
+install=0
+options=()
+while [ $# -gt 0 ]; do
+    case $1 in
+    --quick) options+=("$1") ;;
+    --install-peers) install=1 ;;
+    --shapes | --devices | --peers | --json | --chart)
+        [ $# -ge 2 ] || fail "$1 needs a value"
+        case $1 in
+        --devices) devices=$2 ;;
+        --peers) peers=$2 ;;
+        --shapes) options+=("$1" "$2") ;;
+        # As the caller sees it, who may be in another folder.
+        *) [[ $2 == /* ]] && options+=("$1" "$2") || options+=("$1" "$caller/$2") ;;
+        esac
+        shift
+        ;;
+    -h | --help)
+        sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"
+        exit 0
+        ;;
+    *) fail "unknown option $1; try --help" ;;
+    esac
+    shift
+done
+
+require compiler meson ninja pkg-config opencl-headers opencl-loader jansson python-venv ||
+    fail "the library can't be built here"
+quietly bench-setup "$MESON" setup --reconfigure --buildtype=release -Dtests=disabled \
+    -Dexamples=disabled -Dtune=disabled "$BUILD" 2>/dev/null ||
+    quietly bench-setup "$MESON" setup --buildtype=release -Dtests=disabled -Dexamples=disabled \
+        -Dtune=disabled "$BUILD"
+quietly bench-compile ninja -C "$BUILD" tools/mha-bench-opencl
+
+if [ "$install" = 1 ]; then
+    [ -x "$PEERS/bin/python" ] || quietly bench-venv python3 -m venv "$PEERS"
+    quietly bench-pip "$PEERS/bin/pip" install --no-cache-dir --progress-bar off --only-binary :all: \
+        --upgrade "${PEER_PACKAGES[@]}" || fail "the peers could not be installed"
+fi
+if [ ! -x "$PEERS/bin/python" ]; then
+    note "there are no peers; --install-peers gets them"
+    quietly bench-venv python3 -m venv "$PEERS"
+    quietly bench-pip "$PEERS/bin/pip" install --no-cache-dir --progress-bar off numpy matplotlib
+fi
+
+# A folder with the only .icd file that a device's process shall see.
+vendors=$(mktemp -d)
+trap 'rm -rf "$vendors"' EXIT
+one_vendor() {
+    mkdir -p "$vendors/$1"
+    case $2 in
+    *.icd) cp "$2" "$vendors/$1/" ;;
+    *) printf '%s\n' "$2" >"$vendors/$1/only.icd" ;;
+    esac
+}
+
+for device in ${devices//,/ }; do
+    case $device in
+    pocl)
+        require pocl || fail "PoCL can't be installed"
+        one_vendor pocl "$(icd_file pocl)"
+        options+=(--device "Portable=$vendors/pocl")
+        ;;
+    intel)
+        library=$(intel_library) || fail "the Intel CPU runtime can't be installed"
+        one_vendor intel "$library"
+        options+=(--device "Intel(R) OpenCL=$vendors/intel")
+        ;;
+    *) options+=(--device "$device") ;;
+    esac
+done
+
+"$PEERS/bin/python" tools/bench/bench.py --opencl "$BUILD/tools/mha-bench-opencl" --peers "$peers" \
+    "${options[@]}"
