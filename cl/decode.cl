@@ -3,13 +3,17 @@
  * The lanes of a vector are head dims: k and v are read once, as they lie, and nothing is copied.
  * A work-item takes one head of k and v with BLOCK_Q of the rows that use it - the queries of all
  * heads of its group - through the keys in tiles of BLOCK_KV: scores of all rows, softmax, weighted
- * sums. Register tiles: MICRO_KV keys (QK^T), MICRO_D vectors of value dims (PV).
+ * sums of v. Register tiles: MICRO_Q rows times MICRO_KV keys (QK^T) or MICRO_D vectors of value
+ * dims (PV).
  *
  * In: mask.cl, softmax.cl. Out: o and lse; with a.split_rows partial results for combine.cl.
  * Grid: splits * batch * kv_heads * blocks_q work-groups of one work-item. */
 
+#ifndef MICRO_Q
+#define MICRO_Q 1
+#endif
 #ifndef MICRO_KV
-#define MICRO_KV 4
+#define MICRO_KV 1
 #endif
 #ifndef MICRO_D
 #define MICRO_D 4
@@ -17,11 +21,11 @@
 
 /* Local memory, carved up; strides in reals. Mirrored by local_bytes() in variant_decode.c. */
 struct decode_memory {
-    local real *q;   /* [BLOCK_Q][d_qk] */
-    local real *s;   /* [BLOCK_Q][keys] */
-    local real *acc; /* [BLOCK_Q][d_v] */
-    local real *max; /* [BLOCK_Q] */
-    local real *sum; /* [BLOCK_Q] */
+    local real *q;       /* [rows][d_qk]; rows: BLOCK_Q, rounded up to MICRO_Q */
+    local real *s;       /* [rows][keys] */
+    local real *acc;     /* [rows][d_v] */
+    local real *max;     /* [rows] */
+    local real *sum;     /* [rows] */
     int d_qk, d_v, keys; /* rounded up so that whole vectors fit */
 };
 
@@ -32,14 +36,15 @@ static inline int round_up(int x, int step) {
 static inline struct decode_memory carve(local realv *memory,
                                          const struct mha_attention_kernel_args *a) {
     struct decode_memory m;
+    const int rows = round_up(a->block_q, MICRO_Q);
     m.d_qk = round_up(a->head_dim_qk, VEC);
     m.d_v = round_up(a->head_dim_v, VEC);
     m.keys = round_up(a->block_kv, VEC);
     m.q = (local real *)memory;
-    m.s = m.q + a->block_q * m.d_qk;
-    m.acc = m.s + a->block_q * m.keys;
-    m.max = m.acc + a->block_q * m.d_v;
-    m.sum = m.max + a->block_q;
+    m.s = m.q + rows * m.d_qk;
+    m.acc = m.s + rows * m.keys;
+    m.max = m.acc + rows * m.d_v;
+    m.sum = m.max + rows;
     return m;
 }
 
@@ -57,47 +62,62 @@ static inline struct row_place get_row(const struct mha_attention_kernel_args *a
 /* The sum of the lanes of each vector, in the lane of its number. */
 static inline realv sum_lanes(realv *x) {
 #pragma unroll
-    for (int n = VEC / 2; n > 0; n /= 2)
+    for (int step = 1; step < VEC; step *= 2)
 #pragma unroll
-        for (int i = 0; i < n; ++i) {
-            const realv a = x[2 * i], b = x[2 * i + 1];
+        for (int i = 0; i < VEC; i += 2 * step) {
+            const realv a = x[i], b = x[i + step];
             x[i].lo = a.even + a.odd;
             x[i].hi = b.even + b.odd;
         }
     return x[0];
 }
 
-/* Scores of one row and VEC keys, scaled; those beyond the last key repeat it. */
-static inline realv score_keys(local const real *q, global const storage *k, long stride, int count,
-                               int dim, real scale) {
-    realv x[VEC];
+/* Scores of MICRO_Q rows and VEC keys, scaled; those beyond the last key repeat it. */
+static inline void score_keys(local const real *q, int q_stride, global const storage *k,
+                              long stride, int count, int dim, real scale, local real *scores,
+                              int score_stride) {
+    realv x[MICRO_Q][VEC];
 #pragma unroll
     for (int e = 0; e < VEC; e += MICRO_KV) {
-        global const storage *row[MICRO_KV];
-        realv sum[MICRO_KV];
+        global const storage *key[MICRO_KV];
+        realv y[MICRO_KV], sum[MICRO_Q][MICRO_KV];
         int d = 0;
 #pragma unroll
         for (int i = 0; i < MICRO_KV; ++i) {
-            row[i] = k + min(e + i, count - 1) * stride;
-            sum[i] = 0;
+            key[i] = k + min(e + i, count - 1) * stride;
+#pragma unroll
+            for (int r = 0; r < MICRO_Q; ++r)
+                sum[r][i] = 0;
         }
         for (; d + VEC <= dim; d += VEC) {
-            const realv y = VLOAD(q + d);
 #pragma unroll
             for (int i = 0; i < MICRO_KV; ++i)
-                sum[i] += load_v(row[i] + d) * y;
+                y[i] = load_v(key[i] + d);
+#pragma unroll
+            for (int r = 0; r < MICRO_Q; ++r)
+#pragma unroll
+                for (int i = 0; i < MICRO_KV; ++i)
+                    sum[r][i] += y[i] * VLOAD(q + r * q_stride + d);
         }
         if (d < dim) {
-            const realv y = VLOAD(q + d);
-#pragma unroll 1
+#pragma unroll
             for (int i = 0; i < MICRO_KV; ++i)
-                sum[i] += load_v_part(row[i] + d, dim - d) * y;
+                y[i] = load_v_part(key[i] + d, dim - d);
+#pragma unroll
+            for (int r = 0; r < MICRO_Q; ++r)
+#pragma unroll
+                for (int i = 0; i < MICRO_KV; ++i)
+                    sum[r][i] += y[i] * VLOAD(q + r * q_stride + d);
         }
 #pragma unroll
-        for (int i = 0; i < MICRO_KV; ++i)
-            x[e + i] = sum[i];
+        for (int r = 0; r < MICRO_Q; ++r)
+#pragma unroll
+            for (int i = 0; i < MICRO_KV; ++i)
+                x[r][e + i] = sum[r][i];
     }
-    return sum_lanes(x) * scale;
+#pragma unroll
+    for (int r = 0; r < MICRO_Q; ++r)
+        VSTORE(sum_lanes(x[r]) * scale, scores + r * score_stride);
 }
 
 /* What comes after the plain product, on scores of keys j0 + lo .. j0 + hi. */
@@ -140,36 +160,52 @@ static inline real softmax_row(local real *scores, int count, local real *row_ma
     return lanes[0];
 }
 
-/* acc = acc * correction + p v over keys lo .. hi. Keys of probability 0 are left out: they may
- * hold NaN or Inf, and 0 * NaN would be NaN. */
-static inline void add_values(local real *acc, global const storage *v, long stride,
-                              local const real *p, int lo, int hi, int dim, real correction) {
+/* acc = acc * correction + p v over keys lo .. hi, for MICRO_Q rows. Keys of probability 0 are left
+ * out: they may hold NaN or Inf, and 0 * NaN would be NaN. */
+static inline void add_values(local real *acc, int acc_stride, global const storage *v, long stride,
+                              local const real *p, int p_stride, int lo, int hi, int dim,
+                              const real *correction) {
     int d = 0;
     for (; d + MICRO_D * VEC <= dim; d += MICRO_D * VEC) {
-        realv sum[MICRO_D];
+        realv sum[MICRO_Q][MICRO_D];
 #pragma unroll
-        for (int c = 0; c < MICRO_D; ++c)
-            sum[c] = VLOAD(acc + d + c * VEC) * correction;
-        for (int j = lo; j < hi; ++j) {
-            global const storage *row = v + j * stride + d;
-            const real y = p[j];
-            if (y == 0)
-                continue;
+        for (int r = 0; r < MICRO_Q; ++r)
 #pragma unroll
             for (int c = 0; c < MICRO_D; ++c)
-                sum[c] += load_v(row + c * VEC) * y;
+                sum[r][c] = VLOAD(acc + r * acc_stride + d + c * VEC) * correction[r];
+        for (int j = lo; j < hi; ++j) {
+            global const storage *row = v + j * stride + d;
+            realv x[MICRO_D];
+            bool is_seen_by_all = true;
+#pragma unroll
+            for (int c = 0; c < MICRO_D; ++c)
+                x[c] = load_v(row + c * VEC);
+#pragma unroll
+            for (int r = 0; r < MICRO_Q; ++r)
+                is_seen_by_all = is_seen_by_all && p[r * p_stride + j] != 0;
+#pragma unroll
+            for (int r = 0; r < MICRO_Q; ++r)
+                if (is_seen_by_all || p[r * p_stride + j] != 0) {
+#pragma unroll
+                    for (int c = 0; c < MICRO_D; ++c)
+                        sum[r][c] += x[c] * p[r * p_stride + j];
+                }
         }
 #pragma unroll
-        for (int c = 0; c < MICRO_D; ++c)
-            VSTORE(sum[c], acc + d + c * VEC);
+        for (int r = 0; r < MICRO_Q; ++r)
+#pragma unroll
+            for (int c = 0; c < MICRO_D; ++c)
+                VSTORE(sum[r][c], acc + r * acc_stride + d + c * VEC);
     }
-    for (; d < dim; d += VEC) {
-        realv sum = VLOAD(acc + d) * correction;
-        for (int j = lo; j < hi; ++j)
-            if (p[j] != 0)
-                sum += load_v_part(v + j * stride + d, dim - d) * p[j];
-        VSTORE(sum, acc + d);
-    }
+    for (; d < dim; d += VEC)
+        for (int r = 0; r < MICRO_Q; ++r) {
+            local const real *y = p + r * p_stride;
+            realv sum = VLOAD(acc + r * acc_stride + d) * correction[r];
+            for (int j = lo; j < hi; ++j)
+                if (y[j] != 0)
+                    sum += load_v_part(v + j * stride + d, dim - d) * y[j];
+            VSTORE(sum, acc + r * acc_stride + d);
+        }
 }
 
 kernel void decode(ATTENTION_BUFFERS, const struct mha_attention_kernel_args a,
@@ -191,11 +227,10 @@ kernel void decode(ATTENTION_BUFFERS, const struct mha_attention_kernel_args a,
     k += s.k + h_kv * a.k.stride_head;
     v += s.v + h_kv * a.v.stride_head;
     int j_begin = s.kv_len, j_end = 0;
-    for (int r = 0; r < rows; ++r) {
-        const struct row_place row = get_row(&a, &s, h_kv, first_row + r);
+    for (int r = 0; r < round_up(rows, MICRO_Q); ++r) {
+        const struct row_place row = get_row(&a, &s, h_kv, first_row + min(r, rows - 1));
         const struct key_range range = get_key_range(&a, &s, row.i);
-        global const storage *from =
-            q + s.q + row.h * a.q.stride_head + row.i * a.q.stride_token;
+        global const storage *from = q + s.q + row.h * a.q.stride_head + row.i * a.q.stride_token;
         for (int d = 0; d < m.d_qk; d += VEC)
             VSTORE(load_v_part(from + d, a.head_dim_qk - d), m.q + r * m.d_qk + d);
         for (int d = 0; d < m.d_v; d += VEC)
@@ -215,26 +250,34 @@ kernel void decode(ATTENTION_BUFFERS, const struct mha_attention_kernel_args a,
         const int first = max(tile, j_begin) - tile, last = min(tile + a.block_kv, j_end) - tile;
         const int begin = first / VEC * VEC, end = round_up(last, VEC);
         for (int j = begin; j < last; j += VEC)
-            for (int r = 0; r < rows; ++r)
-                VSTORE(score_keys(m.q + r * m.d_qk, k + (tile + j) * a.k.stride_token,
-                                  a.k.stride_token, last - j, a.head_dim_qk, scale),
-                       m.s + r * m.keys + j);
-        for (int r = 0; r < rows; ++r) {
-            const struct row_place row = get_row(&a, &s, h_kv, first_row + r);
-            const struct score_row score = get_score_row(&a, &s, b, row.h, row.i, slopes);
-            const int lo = clamp(score.keys.lo - tile, first, last);
-            const int hi = clamp(score.keys.hi - tile, lo, last);
-            local real *scores = m.s + r * m.keys;
-            if (has_terms)
-                modify_scores(&a, &score, scores, tile, lo, hi, bias, mask);
-            for (int j = begin; j < lo; ++j)
-                scores[j] = NEG_INF;
-            for (int j = hi; j < end; ++j)
-                scores[j] = NEG_INF;
-            const real correction =
-                softmax_row(scores + begin, end - begin, m.max + r, m.sum + r);
-            add_values(m.acc + r * m.d_v, v + tile * a.v.stride_token, a.v.stride_token, scores, lo,
-                       hi, a.head_dim_v, correction);
+            for (int r = 0; r < rows; r += MICRO_Q)
+                score_keys(m.q + r * m.d_qk, m.d_qk, k + (tile + j) * a.k.stride_token,
+                           a.k.stride_token, last - j, a.head_dim_qk, scale, m.s + r * m.keys + j,
+                           m.keys);
+        for (int r0 = 0; r0 < rows; r0 += MICRO_Q) {
+            real correction[MICRO_Q];
+            int any_lo = last, any_hi = first;
+            for (int r = 0; r < MICRO_Q; ++r) {
+                /* Rows beyond the last repeat it: what comes of them is not stored. */
+                const struct row_place row =
+                    get_row(&a, &s, h_kv, first_row + min(r0 + r, rows - 1));
+                const struct score_row score = get_score_row(&a, &s, b, row.h, row.i, slopes);
+                const int lo = clamp(score.keys.lo - tile, first, last);
+                const int hi = clamp(score.keys.hi - tile, lo, last);
+                local real *scores = m.s + (r0 + r) * m.keys;
+                if (has_terms)
+                    modify_scores(&a, &score, scores, tile, lo, hi, bias, mask);
+                for (int j = begin; j < lo; ++j)
+                    scores[j] = NEG_INF;
+                for (int j = hi; j < end; ++j)
+                    scores[j] = NEG_INF;
+                correction[r] =
+                    softmax_row(scores + begin, end - begin, m.max + r0 + r, m.sum + r0 + r);
+                any_lo = min(any_lo, lo);
+                any_hi = max(any_hi, hi);
+            }
+            add_values(m.acc + r0 * m.d_v, m.d_v, v + tile * a.v.stride_token, a.v.stride_token,
+                       m.s + r0 * m.keys, m.keys, any_lo, any_hi, a.head_dim_v, correction);
         }
     }
 

@@ -5,7 +5,7 @@
 #include <stdio.h>
 
 #define MAX_ROWS 8
-#define KEYS 64
+#define KEYS 256
 
 static int round_up(int x, int step) {
     return (x + step - 1) / step * step;
@@ -26,7 +26,7 @@ static size_t local_bytes(const struct problem *p, const struct tuning *t) {
     const int *v = t->value;
     const int reals = round_up(p->head_dim_qk, v[VEC]) + round_up(p->head_dim_v, v[VEC]) +
                       round_up(v[BLOCK_KV], v[VEC]) + 2;
-    return (size_t)v[BLOCK_Q] * (size_t)reals * mha_real_bytes(p->dtype);
+    return (size_t)round_up(v[BLOCK_Q], v[MICRO_Q]) * (size_t)reals * mha_real_bytes(p->dtype);
 }
 
 static int64_t groups_of(const struct problem *p, const struct tuning *t) {
@@ -34,13 +34,14 @@ static int64_t groups_of(const struct problem *p, const struct tuning *t) {
     return (int64_t)p->batch * p->kv_heads * ((rows_of(p) + block - 1) / block);
 }
 
-/* As many vectors of value dims at once as registers allow, and none left over. */
-static int choose_micro_d(const struct problem *p, int vec) {
+/* As many vectors of value dims at once as registers allow beside the rows, and none left over. */
+static int choose_micro_d(const struct problem *p, int vec, int accumulators) {
+    static const int sizes[] = {8, 6, 5, 4, 3, 2};
     const int vectors = p->head_dim_v / vec;
-    int micro = 8;
-    while (micro > 1 && vectors % micro)
-        --micro;
-    return micro == 7 ? 1 : micro;
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(*sizes); ++i)
+        if (sizes[i] <= accumulators && vectors % sizes[i] == 0)
+            return sizes[i];
+    return 1;
 }
 
 static void heuristic(const struct problem *p, const struct device_caps *caps, struct tuning *t) {
@@ -50,9 +51,11 @@ static void heuristic(const struct problem *p, const struct device_caps *caps, s
     const int vec = p->dtype == MHA_F64 ? lanes / 2 : lanes;
     *t = (struct tuning){{0}};
     t->value[VEC] = vec;
-    t->value[MICRO_KV] = vec < 4 ? vec : 4;
-    t->value[MICRO_D] = choose_micro_d(p, vec);
     t->value[BLOCK_Q] = rows_below(p, MAX_ROWS);
+    t->value[MICRO_Q] = t->value[BLOCK_Q] > 1 ? 2 : 1;
+    /* Keys side by side would be streams of their own, which prefetchers follow less well. */
+    t->value[MICRO_KV] = 1;
+    t->value[MICRO_D] = choose_micro_d(p, vec, (lanes < 16 ? 8 : 16) / t->value[MICRO_Q]);
     t->value[BLOCK_KV] = KEYS;
 }
 
@@ -104,13 +107,13 @@ static double loops(const struct problem *p, const struct tuning *t) {
     const double keys = p->seqlen_kv + 2.0 * v[BLOCK_KV];
     const double dims = (double)p->head_dim_qk + p->head_dim_v;
     const double row = dims / v[VEC] + 2.0 * v[VEC];
-    return v[BLOCK_Q] * (keys * (row + 4) + 4 * row + dims * v[VEC]);
+    return (double)round_up(v[BLOCK_Q], v[MICRO_Q]) * (keys * (row + 4) + 4 * row + dims * v[VEC]);
 }
 
 #define DECODE_FILES                                                                               \
     "arguments.h", "types.cl", "problem.cl", "mask.cl", "softmax.cl", "decode.cl", "combine.cl"
 #define DECODE_TUNABLES                                                                            \
-    {VEC, true, {2, 4, 8, 16}}, {MICRO_KV, true, {1, 2, 4, 8, 16}},                                \
+    {VEC, true, {2, 4, 8, 16}}, {MICRO_Q, true, {1, 2, 4}}, {MICRO_KV, true, {1, 2, 4}},           \
         {MICRO_D, true, {1, 2, 3, 4, 5, 6, 8}}, {BLOCK_Q, false, {1, 2, 4, 8, 16, 32}}, {          \
         BLOCK_KV, false, {                                                                         \
             32, 64, 128, 256, 512                                                                  \

@@ -17,6 +17,7 @@ const char *const mha_tunable_names[TUNABLE_COUNT] = {
     [UNROLL] = "UNROLL",
     [WORK_GROUP] = "WORK_GROUP",
     [SPLIT_KEYS] = "SPLIT_KEYS",
+    [MICRO_Q] = "MICRO_Q",
     [MICRO_M] = "MICRO_M",
     [BLOCK_M] = "BLOCK_M",
     [BLOCK_N] = "BLOCK_N",

@@ -22,6 +22,7 @@ enum tunable {
     UNROLL,       /* of register tiles; 1: none */
     WORK_GROUP,   /* work-items where they are independent of one another */
     SPLIT_KEYS,   /* keys of each part: a multiple of BLOCK_KV */
+    MICRO_Q,      /* rows of queries in a register tile */
     MICRO_M,      /* rows in a register tile of a projection */
     BLOCK_M,      /* rows of a work-group */
     BLOCK_N,      /* columns of a work-group */
