@@ -234,6 +234,36 @@ static enum config_match match(const struct config_entry *entry) {
     return mha_config_match(entry, &problem, &caps, &distance);
 }
 
+/* A GPU's vectors tell nothing: another vendor's values may be far from good. */
+Test(config, gpus_take_results_of_their_vendor) {
+    const struct config_entry plain = tuning_entry(3);
+    struct config_entry entry = plain;
+    const struct problem problem = tuning_problem(&plain.shape);
+    struct device_caps caps = tuning_caps();
+    double distance;
+    caps.is_cpu = entry.device.is_cpu = false;
+    strcpy(entry.device.name, "Imaginary GPU");
+    cr_expect_eq(mha_config_match(&entry, &problem, &caps, &distance), MATCH_FAMILY);
+    strcpy(entry.device.platform, "Another Platform");
+    cr_expect_eq(mha_config_match(&entry, &problem, &caps, &distance), MATCH_TYPE);
+    entry.device.vendor_id += 1;
+    cr_expect_eq(mha_config_match(&entry, &problem, &caps, &distance), MATCH_SEED);
+}
+
+/* Queries that share keys: what is fast for one group is not for another. */
+Test(config, groups_of_heads_are_shapes_of_their_own) {
+    struct config_entry entry = tuning_entry(3);
+    const struct shape equal = entry.shape;
+    char text[SHAPE_CLASS_BYTES], grouped[SHAPE_CLASS_BYTES];
+    cr_assert_eq(equal.operation, OPERATION_ATTENTION);
+    cr_assert_eq(equal.kv_heads % 4, 0);
+    mha_shape_class(&equal, 2, text);
+    entry.shape.kv_heads /= 4;
+    mha_shape_class(&entry.shape, 2, grouped);
+    cr_expect_str_neq(text, grouped);
+    cr_expect_eq(match(&entry), MATCH_NONE);
+}
+
 Test(config, each_difference_has_its_match) {
     const struct config_entry plain = tuning_entry(3);
     struct config_entry entry = plain;

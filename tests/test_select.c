@@ -90,6 +90,39 @@ Test(select, a_result_that_needs_too_much_is_passed_over) {
     cr_expect(strstr(selection.reason, "workspace_limit_bytes is 16"), "%s", selection.reason);
 }
 
+/* Of queries that share a head of k and v: few read it as it lies, more are worth panels. */
+Test(select, few_queries_are_decoded_on_cpus) {
+    static const struct {
+        int32_t q_heads, kv_heads, seqlen_q, seqlen_kv;
+        const char *variant;
+    } cases[] = {
+        {32, 32, 1, 4096, "decode"},      {32, 8, 1, 4096, "decode_split"},
+        {32, 32, 8, 4096, "decode"},      {32, 32, 9, 4096, "panel"},
+        {32, 8, 2, 4096, "decode_split"}, {32, 8, 3, 4096, "panel"},
+        {4, 4, 1, 4096, "decode_split"},  {4, 4, 1, 100, "decode"},
+    };
+    struct device_caps caps = tuning_caps();
+    struct selection selection;
+    caps.compute_units = 2;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); ++i) {
+        const struct shape shape = {.q_heads = cases[i].q_heads,
+                                    .kv_heads = cases[i].kv_heads,
+                                    .seqlen_q = cases[i].seqlen_q,
+                                    .seqlen_kv = cases[i].seqlen_kv,
+                                    .batch = 1,
+                                    .head_dim_qk = 128,
+                                    .head_dim_v = 128};
+        struct problem problem = tuning_problem(&shape);
+        cr_assert_eq(mha_select(&problem, &caps, NULL, 0, &selection, NULL), MHA_SUCCESS);
+        cr_expect_str_eq(selection.variant->name, cases[i].variant, "%zu: %s", i,
+                         selection.variant->name);
+        /* Neither batch nor queries may decide. */
+        problem.flags |= MHA_BATCH_INVARIANT;
+        cr_assert_eq(mha_select(&problem, &caps, NULL, 0, &selection, NULL), MHA_SUCCESS);
+        cr_expect_str_eq(selection.variant->name, "panel");
+    }
+}
+
 /* Numerical Recipes' linear congruence. */
 static uint32_t next_random(uint32_t *state) {
     *state = *state * 1664525u + 1013904223u;

@@ -73,10 +73,11 @@ static void layout_attention(struct operands *o, const struct problem *p, int64_
     const int64_t rows = s->batch * p->q_heads * s->seqlen_q;
     o->inputs[INPUT_Q] =
         tensor_layout(type, s->batch, p->q_heads, s->seqlen_q, p->head_dim_qk, padding);
-    o->inputs[INPUT_K] =
-        tensor_layout(type, s->batch, p->kv_heads, s->seqlen_kv, p->head_dim_qk, padding);
-    o->inputs[INPUT_V] =
-        tensor_layout(type, s->batch, p->kv_heads, s->seqlen_kv, p->head_dim_v, padding);
+    /* As a projection gives them; of more keys than queries, as a decoder's cache mostly lies. */
+    struct tensor (*const layout)(enum number, int64_t, int64_t, int64_t, int64_t, int64_t) =
+        s->seqlen_q < s->seqlen_kv ? tensor_cache_layout : tensor_layout;
+    o->inputs[INPUT_K] = layout(type, s->batch, p->kv_heads, s->seqlen_kv, p->head_dim_qk, padding);
+    o->inputs[INPUT_V] = layout(type, s->batch, p->kv_heads, s->seqlen_kv, p->head_dim_v, padding);
     o->outputs[OUTPUT_O] =
         tensor_layout(type, s->batch, p->q_heads, s->seqlen_q, p->head_dim_v, padding);
     if (p->flags & MHA_KV_LENGTHS)

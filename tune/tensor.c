@@ -60,6 +60,17 @@ struct tensor tensor_layout(enum number type, int64_t batch, int64_t heads, int6
     return t;
 }
 
+struct tensor tensor_cache_layout(enum number type, int64_t batch, int64_t heads, int64_t tokens,
+                                  int64_t width, int64_t padding) {
+    struct tensor t = {
+        .type = type, .batch = batch, .heads = heads, .tokens = tokens, .width = width};
+    t.stride_token = width + padding;
+    t.stride_head = tokens * t.stride_token + padding;
+    t.stride_batch = heads * t.stride_head + padding;
+    t.elements = (size_t)(2 * MARGIN_ELEMENTS + batch * t.stride_batch);
+    return t;
+}
+
 static int64_t element_of(const struct tensor *t, int64_t b, int64_t h, int64_t i) {
     return MARGIN_ELEMENTS + b * t->stride_batch + h * t->stride_head + i * t->stride_token;
 }

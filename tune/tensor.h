@@ -27,7 +27,8 @@ void pattern_release(struct pattern *pattern);
 void pattern_store(const struct pattern *pattern, int64_t first, int64_t count, void *storage);
 void pattern_values(const struct pattern *pattern, int64_t first, int64_t count, double *values);
 
-/* [batch][tokens][heads][width] in memory; rows are counted as [batch][heads][tokens]. */
+/* [batch][tokens][heads][width] in memory, or of a cache [batch][heads][tokens][width]; rows are
+ * counted as [batch][heads][tokens]. */
 struct tensor {
     enum number type;
     int64_t batch, heads, tokens, width;
@@ -39,6 +40,10 @@ struct tensor {
 /* Strides and size, no buffer. `padding`: elements between rows. */
 struct tensor tensor_layout(enum number type, int64_t batch, int64_t heads, int64_t tokens,
                             int64_t width, int64_t padding);
+
+/* The same of a cache, to which tokens are added head by head. */
+struct tensor tensor_cache_layout(enum number type, int64_t batch, int64_t heads, int64_t tokens,
+                                  int64_t width, int64_t padding);
 
 /* The element with which a row begins, from the buffer's start. */
 int64_t tensor_row(const struct tensor *tensor, int64_t row);
@@ -64,7 +69,7 @@ bool tensor_download(const struct tensor *tensor, const struct target *target,
                      unsigned char **bytes, char *why, size_t why_bytes);
 
 /* Whether every element was written with a number of at most `limit` (INFINITY: with anything), and
- * nothing else was. */
+ * nothing else was; not of a cache. */
 bool tensor_is_intact(const struct tensor *tensor, const unsigned char *bytes, double limit,
                       const char *name, char *why, size_t why_bytes);
 

@@ -33,8 +33,6 @@ LEAST_ROUNDS = 2
 # The largest error over the largest value.
 TOLERANCE = {"f32": 1e-4, "f16": 1e-2}
 
-OURS, PEAK, READ = "libmha-cl", "FMA peak", "read k and v"
-
 
 class Side:
     """A process that computes: a device, or a peer."""
@@ -72,21 +70,14 @@ class Side:
             self.process.kill()
 
 
-def is_gauge(name: str) -> bool:
-    """A measure of the device, not a way to compute the case."""
-    return name in (PEAK, READ)
-
-
 class Contender:
     def __init__(self, side: Side, facts: dict):
         self.side, self.name, self.facts = side, facts["name"], facts
         self.times: list[float] = []  # ns
-        self.why = facts.get("why", "")
+        self.why = facts.get("why", "")  # it can't be measured
         self.error = 0.0
-
-    @property
-    def key(self) -> tuple[str, str]:
-        return self.side.name, self.name
+        # A measure of the device, not a way to compute the case.
+        self.is_gauge = self.name in report.GAUGES
 
     def check(self, case: cases.Case, inputs: dict, folder: pathlib.Path) -> None:
         path = folder / "output.bin"
@@ -128,20 +119,21 @@ def measure(sides: list[Side], case: cases.Case, is_quick: bool) -> dict:
         cases.write_inputs(inputs, folder)
         contenders = open_case(sides, case, folder)
         for contender in contenders:
-            if not contender.why and not is_gauge(contender.name):
+            if not contender.why and not contender.is_gauge:
                 contender.check(case, inputs, folder)
     able = [c for c in contenders if not c.why]
     for contender in able:
         contender.run(0)  # warms up
         contender.times.clear()
+    able = [c for c in able if not c.why]
     for number in range(ROUNDS[is_quick]):
-        fastest = min((min(c.times) for c in able if c.times and not is_gauge(c.name)),
+        fastest = min((min(c.times) for c in able if c.times and not c.is_gauge),
                       default=float("inf"))
         for contender in able:
-            if number >= LEAST_ROUNDS and contender.name != OURS and not is_gauge(
-                    contender.name) and min(contender.times) > FAR_BEHIND * fastest:
-                continue
-            contender.run(TURN_SECONDS[is_quick])
+            is_ours = contender.is_gauge or contender.name == report.OURS
+            if not contender.why and (is_ours or number < LEAST_ROUNDS or
+                                      min(contender.times) < FAR_BEHIND * fastest):
+                contender.run(TURN_SECONDS[is_quick])
     for side in sides:
         side.ask({"do": "close"})
     return {"name": case.name, "shape": case.text, "kind": case.kind, "flops": case.flops,
