@@ -165,7 +165,7 @@ Test(worker, no_fault) {
     cr_expect_eq(check.max_error, 1e-6);
     /* In alternating order, but each candidate has its own times. */
     const struct measurement compared =
-        remote_compare(remote, &shape, candidates, 3, 5, &options, ns[0]);
+        remote_compare(remote, &shape, candidates, 3, 5, 1, &options, ns[0]);
     cr_assert_eq(compared.result, REMOTE_OK, "%s", compared.why);
     for (int i = 0; i < 3; ++i)
         for (int round = 0; round < 5; ++round)
@@ -243,6 +243,28 @@ Test(worker, lost_device) {
     cr_expect_eq(remote_rates(remote, &rates, why, sizeof(why)), REMOTE_STOPPED);
     remote_close(remote);
     expect_no_children();
+    unlink(path);
+}
+
+/* Memory lies elsewhere in another process: a comparison of several parts begins one for each. */
+Test(worker, parts_have_processes_of_their_own) {
+    char path[] = "/tmp/mha-fake-XXXXXX", fault[64];
+    const int descriptor = mkstemp(path);
+    cr_assert_geq(descriptor, 0);
+    close(descriptor);
+    unlink(path);
+    snprintf(fault, sizeof(fault), "once:%s", path);
+    const char *const once[] = {FAKE_WORKER, fault, NULL}, *const always[] = {FAKE_WORKER, NULL};
+    const struct candidate candidates[2] = {sound(), sound()};
+    double ns[2][6];
+    for (int is_lasting = 0; is_lasting < 2; ++is_lasting) {
+        struct remote *remote = open_fake(is_lasting ? always : once);
+        cr_expect_eq(remote_compare(remote, &shape, candidates, 2, 6, 1, &options, ns[0]).result,
+                     REMOTE_OK);
+        cr_expect_eq(remote_compare(remote, &shape, candidates, 2, 6, 3, &options, ns[0]).result,
+                     is_lasting ? REMOTE_OK : REMOTE_STOPPED);
+        remote_close(remote);
+    }
     unlink(path);
 }
 

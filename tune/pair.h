@@ -1,10 +1,11 @@
-/* Two candidates measured in turn in one process: what one is worth against the other. */
+/* Two candidates measured in turn: what one is worth against the other. */
 #ifndef TUNE_PAIR_H
 #define TUNE_PAIR_H
 
 #include "remote.h"
 
 #define PAIR_ROUNDS 16
+#define PAIR_PARTS 4 /* processes, where they divide the rounds */
 #define PAIR_MOST_ROUNDS 1000
 
 struct pair {

@@ -328,12 +328,18 @@ static void compare_round(struct remote *r, const struct shape *shape,
 
 struct measurement remote_compare(struct remote *r, const struct shape *shape,
                                   const struct candidate *candidates, int count, int rounds,
-                                  const struct measure_options *options, double *ns) {
+                                  int parts, const struct measure_options *options, double *ns) {
     struct measurement m = {.result = REMOTE_OK};
-    for (int i = 0; i < count && !m.result; ++i)
-        build(r, shape, &candidates[i], &m);
-    for (int round = 0; round < rounds && !m.result; ++round)
+    for (int round = 0; round < rounds && !m.result; ++round) {
+        const bool begins_part = round % (rounds / parts) == 0;
+        if (begins_part && round)
+            worker_stop(r->worker);
+        for (int i = 0; i < count && begins_part && !m.result; ++i)
+            build(r, shape, &candidates[i], &m);
+        if (m.result)
+            break;
         compare_round(r, shape, candidates, count, rounds, round, options, ns, &m);
+    }
     return m;
 }
 

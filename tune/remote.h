@@ -99,12 +99,13 @@ struct measurement remote_check(struct remote *remote, const struct shape *shape
                                 const struct candidate *candidate);
 
 /* Measures the candidates in turn, `rounds` times, every other round in reverse: ns[i * rounds +
- * r]. All of them should have been evaluated before: nothing is checked. The answer's own times are
- * of no meaning. */
+ * r]. The rounds are shared out to `parts` worker processes, which divide them. All candidates
+ * should have been evaluated before: nothing is checked. The answer's own times are of no meaning.
+ */
 #define REMOTE_MAX_CANDIDATES 10
 struct measurement remote_compare(struct remote *remote, const struct shape *shape,
                                   const struct candidate *candidates, int count, int rounds,
-                                  const struct measure_options *options, double *ns);
+                                  int parts, const struct measure_options *options, double *ns);
 
 struct device_rates {
     double flops, bytes; /* per second: multiply-adds of fp32 as two, and reading global memory */

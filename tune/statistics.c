@@ -48,6 +48,14 @@ double statistics_fast(const double *values, int count) {
     return sum / quarter;
 }
 
+double statistics_parts_fast(const double *values, int count, int parts) {
+    const int length = count / parts;
+    double sum = 0;
+    for (int p = 0; p < parts; ++p)
+        sum += log(statistics_fast(values + p * length, length));
+    return exp(sum / parts);
+}
+
 /* ---- Ratios ---------------------------------------------------------------------------------- */
 
 #define LEAST_ROUNDS 4
@@ -58,25 +66,39 @@ static double log_ratio(const double *a, const double *b, int count) {
     return log(statistics_fast(a, count) / statistics_fast(b, count));
 }
 
-void statistics_ratio(const double *a, const double *b, int count, double *mean,
+static double resampled_log_ratio(const double *a, const double *b, int count, int parts,
+                                  uint64_t *state) {
+    double some_a[MOST], some_b[MOST], sum = 0;
+    const int length = count / parts;
+    for (int p = 0; p < parts; ++p) {
+        const int part = random_below(state, parts) * length;
+        for (int i = 0; i < length; ++i) {
+            const int round = part + random_below(state, length);
+            some_a[i] = a[round];
+            some_b[i] = b[round];
+        }
+        sum += log_ratio(some_a, some_b, length);
+    }
+    return sum / parts;
+}
+
+void statistics_ratio(const double *a, const double *b, int count, int parts, double *mean,
                       double *half_width) {
-    double some_a[MOST], some_b[MOST], sum = 0, squares = 0;
+    double sum = 0, squares = 0;
     uint64_t state = 1;
     count = count < MOST ? count : MOST;
-    *mean = log_ratio(a, b, count);
+    *mean = log(statistics_parts_fast(a, count, parts) / statistics_parts_fast(b, count, parts));
     *half_width = INFINITY;
     if (count < LEAST_ROUNDS)
         return;
     for (int n = 0; n < RESAMPLES; ++n) {
-        for (int i = 0; i < count; ++i) {
-            const int round = random_below(&state, count);
-            some_a[i] = a[round];
-            some_b[i] = b[round];
-        }
-        const double ratio = log_ratio(some_a, some_b, count);
+        const double ratio = resampled_log_ratio(a, b, count, parts, &state);
         sum += ratio;
         squares += ratio * ratio;
     }
-    const double variance = (squares - sum * sum / RESAMPLES) / (RESAMPLES - 1);
-    *half_width = NORMAL_QUANTILE * sqrt(fmax(variance, 0));
+    double variance = fmax((squares - sum * sum / RESAMPLES) / (RESAMPLES - 1), 0);
+    /* Of few parts the resampled ones vary too little. */
+    if (parts > 1)
+        variance *= parts / (parts - 1.0);
+    *half_width = NORMAL_QUANTILE * sqrt(variance);
 }

@@ -10,6 +10,7 @@
 #define MAX_PATHS 8
 #define MAX_FINALISTS 8
 #define FINAL_ROUNDS 16
+#define FINAL_PARTS 4 /* processes */
 #define LEAST_ROUNDS 5
 
 /* What is slower than this against the best of the search can't win. */
@@ -31,8 +32,10 @@
 
 #define LEAST_EVALUATION_SECONDS 0.02
 
-/* What a round takes, and what the host adds to it. */
+/* What a round takes, and what the host adds to it; and a process to begin with. */
 #define ROUND_SECONDS 8e-3
+#define PROCESS_SECONDS 0.5
+#define LOAD_SECONDS 0.1 /* of each candidate, compiled before */
 
 /* A search in progress over all paths of a shape. */
 struct contest {
@@ -229,6 +232,15 @@ static int count_rounds(const struct contest *c, int count, double deadline) {
                                    : LEAST_ROUNDS;
 }
 
+/* As many processes as the time allows; 1 where there are few rounds. */
+static int count_parts(const struct contest *c, int count, int rounds, double deadline) {
+    const double left = deadline - session_now() - rounds * round_seconds(c, count);
+    return rounds == FINAL_ROUNDS &&
+                   left > (FINAL_PARTS - 1) * (PROCESS_SECONDS + LOAD_SECONDS * count)
+               ? FINAL_PARTS
+               : 1;
+}
+
 /* Keeps those whose results hold, in their order, as many as can still be compared before the
  * deadline; says why others don't. */
 static int verify(struct contest *c, struct finalist *finalists, int count, double deadline,
@@ -273,13 +285,13 @@ static void fill_entry(const struct contest *c, const struct finalist *winner, c
 
 /* Of all finalists in turn; times by finalist and round. */
 static bool measure_rounds(struct contest *c, const struct finalist *finalists, int count,
-                           int rounds, double *ns, char *why, size_t why_bytes) {
+                           int rounds, int parts, double *ns, char *why, size_t why_bytes) {
     struct candidate candidates[REMOTE_MAX_CANDIDATES];
     const struct measure_options options = {.limit_ns = INFINITY, .is_warm = c->session->is_warm};
     for (int i = 0; i < count; ++i)
         candidates[i] = finalists[i].candidate;
-    const struct measurement m =
-        remote_compare(c->session->remote, c->shape, candidates, count, rounds, &options, ns);
+    const struct measurement m = remote_compare(c->session->remote, c->shape, candidates, count,
+                                                rounds, parts, &options, ns);
     if (m.result == REMOTE_OK)
         return true;
     snprintf(why, why_bytes, "the comparison of the best failed (%s): %s",
@@ -294,21 +306,23 @@ static bool compare(struct contest *c, struct finalist *finalists, int count, do
     double ns[REMOTE_MAX_CANDIDATES * FINAL_ROUNDS], mean, half_width;
     struct finalist last[2] = {finalists[0], finalists[count > 1]};
     int rounds = count_rounds(c, count, deadline);
+    int parts = count_parts(c, count, rounds, deadline - FINAL_PARTS * PROCESS_SECONDS);
     if (count > 2) {
-        if (!measure_rounds(c, finalists, count, rounds, ns, why, why_bytes))
+        if (!measure_rounds(c, finalists, count, rounds, parts, ns, why, why_bytes))
             return false;
         for (int i = 1; i < count; ++i) {
-            finalists[i].ns = statistics_fast(ns + i * rounds, rounds);
+            finalists[i].ns = statistics_parts_fast(ns + i * rounds, rounds, parts);
             last[1] = i == 1 || finalists[i].ns < last[1].ns ? finalists[i] : last[1];
         }
         rounds = count_rounds(c, 2, deadline);
+        parts = count_parts(c, 2, rounds, deadline);
     }
-    if (!measure_rounds(c, last, 2, rounds, ns, why, why_bytes))
+    if (!measure_rounds(c, last, 2, rounds, parts, ns, why, why_bytes))
         return false;
     for (int i = 0; i < 2; ++i)
-        last[i].ns = statistics_fast(ns + i * rounds, rounds);
+        last[i].ns = statistics_parts_fast(ns + i * rounds, rounds, parts);
     c->default_ns = last[0].ns;
-    statistics_ratio(ns, ns + rounds, rounds, &mean, &half_width);
+    statistics_ratio(ns, ns + rounds, rounds, parts, &mean, &half_width);
     const int winner = mean - half_width >= log(RESULTS_LEAST_GAIN);
     fill_entry(c, &last[winner], rigor, entry);
     entry->mad_ns = statistics_deviation(ns + winner * rounds, rounds, last[winner].ns);
@@ -342,8 +356,9 @@ enum shape_outcome session_tune(struct session *session, const struct shape *sha
     open_paths(&c, first_line);
     /* An infinite deadline leaves as much for the end as that takes. */
     const double left = deadline - session_now();
-    const double most =
-        FINAL_ROUNDS * round_seconds(&c, MAX_FINALISTS + 3) + 2.0 * (MAX_FINALISTS + 1);
+    const double most = FINAL_ROUNDS * round_seconds(&c, MAX_FINALISTS + 3) +
+                        2.0 * (MAX_FINALISTS + 1) +
+                        FINAL_PARTS * (2 * PROCESS_SECONDS + LOAD_SECONDS * (MAX_FINALISTS + 3));
     c.lead_seconds = fmin(LEAD_SHARE * left, MOST_LEAD_SECONDS);
     search_all(&c, deadline - fmin(most, FINAL_SHARE * left));
     session_end_show(session);
