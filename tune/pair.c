@@ -11,7 +11,7 @@ struct measurement pair_measure(struct remote *remote, const struct shape *shape
     const struct measure_options options = {.limit_ns = INFINITY, .is_warm = is_warm};
     struct measurement m = {.result = REMOTE_OK};
     double ns[2 * PAIR_MOST_ROUNDS], mean, half_width;
-    const int parts = rounds % PAIR_PARTS ? 1 : PAIR_PARTS;
+    const int parts = rounds % PAIR_PART ? 1 : rounds / PAIR_PART;
     for (int i = 0; i < 2 && !m.result; ++i)
         m = remote_evaluate(remote, shape, &candidates[i], &options);
     if (m.result)

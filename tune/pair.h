@@ -5,7 +5,7 @@
 #include "remote.h"
 
 #define PAIR_ROUNDS 16
-#define PAIR_PARTS 4 /* processes, where they divide the rounds */
+#define PAIR_PART 4 /* rounds of a process, where that divides them all */
 #define PAIR_MOST_ROUNDS 1000
 
 struct pair {

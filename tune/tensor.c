@@ -62,12 +62,13 @@ struct tensor tensor_layout(enum number type, int64_t batch, int64_t heads, int6
 
 struct tensor tensor_cache_layout(enum number type, int64_t batch, int64_t heads, int64_t tokens,
                                   int64_t width, int64_t padding) {
-    struct tensor t = {
-        .type = type, .batch = batch, .heads = heads, .tokens = tokens, .width = width};
-    t.stride_token = width + padding;
-    t.stride_head = tokens * t.stride_token + padding;
-    t.stride_batch = heads * t.stride_head + padding;
-    t.elements = (size_t)(2 * MARGIN_ELEMENTS + batch * t.stride_batch);
+    /* Heads and tokens change places. */
+    struct tensor t = tensor_layout(type, batch, tokens, heads, width, padding);
+    const int64_t stride_token = t.stride_head;
+    t.heads = heads;
+    t.tokens = tokens;
+    t.stride_head = t.stride_token;
+    t.stride_token = stride_token;
     return t;
 }
 
