@@ -102,12 +102,26 @@ static bool launch(const struct problem *plan, const struct problem *call,
     return is_one;
 }
 
+/* What lies beyond whole vectors goes lane by lane. */
+static double lanes_beyond(int dim, int vec) {
+    return dim % vec ? vec : 0;
+}
+
 static double loops(const struct problem *p, const struct tuning *t) {
     const int *v = t->value;
-    const double keys = p->seqlen_kv + 2.0 * v[BLOCK_KV];
-    const double dims = (double)p->head_dim_qk + p->head_dim_v;
-    const double row = dims / v[VEC] + 2.0 * v[VEC];
-    return (double)round_up(v[BLOCK_Q], v[MICRO_Q]) * (keys * (row + 4) + 4 * row + dims * v[VEC]);
+    const double keys = (double)p->seqlen_kv + 2 * v[VEC];
+    const double tiles = (double)p->seqlen_kv / v[BLOCK_KV] + 2;
+    const int whole = p->head_dim_v / (v[MICRO_D] * v[VEC]);
+    const double rest = (double)round_up(p->head_dim_v, v[VEC]) / v[VEC] - whole * v[MICRO_D];
+    /* Of MICRO_Q rows; then of each. */
+    const double qk = keys * ((double)(p->head_dim_qk / v[VEC]) / v[MICRO_KV] + 1.0 / v[VEC] +
+                              lanes_beyond(p->head_dim_qk, v[VEC]));
+    const double pv = (keys + tiles) * whole;
+    const double row = (keys + tiles) * (rest + lanes_beyond(p->head_dim_v, v[VEC])) +
+                       2 * keys * (1 + 1.0 / v[VEC]) + tiles * (2.0 * v[VEC] + 1) +
+                       2 * ((double)p->head_dim_qk + p->head_dim_v + 2 * v[VEC]);
+    const double groups = (double)round_up(v[BLOCK_Q], v[MICRO_Q]) / v[MICRO_Q];
+    return groups * (qk + pv + v[MICRO_Q] * row);
 }
 
 #define DECODE_FILES                                                                               \
