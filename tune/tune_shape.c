@@ -11,6 +11,7 @@
 #define MAX_FINALISTS 8
 #define FINAL_ROUNDS 16
 #define FINAL_PARTS 4 /* processes */
+#define MOST_DUELS 4
 #define LEAST_ROUNDS 5
 
 /* What is slower than this against the best of the search can't win. */
@@ -299,33 +300,66 @@ static bool measure_rounds(struct contest *c, const struct finalist *finalists, 
     return false;
 }
 
-/* The fastest in rounds of all; then in rounds of its own with the default, since the fastest of
- * many is so by chance in part. The default stays unless the gain is certain there. */
+/* The default and another in rounds of their own. */
+struct duel {
+    double ns[2][MOST_DUELS * FINAL_ROUNDS];
+    int rounds, parts;
+    double mean, half_width; /* of the logarithm of the gain */
+};
+
+static bool is_gain_certain(const struct duel *d) {
+    return d->mean - d->half_width >= log(RESULTS_LEAST_GAIN);
+}
+
+/* Goes on while there may be a gain that is not certain yet, and there is time. */
+static bool fight(struct contest *c, const struct finalist last[2], double deadline, struct duel *d,
+                  char *why, size_t why_bytes) {
+    bool goes_on = true;
+    for (int n = 0; n < MOST_DUELS && goes_on; ++n) {
+        double ns[2 * FINAL_ROUNDS];
+        const int rounds = count_rounds(c, 2, deadline);
+        const int parts = count_parts(c, 2, rounds, deadline);
+        /* Later ones are as the first one, or not at all. */
+        if (n > 0 && parts < FINAL_PARTS)
+            return true;
+        if (!measure_rounds(c, last, 2, rounds, parts, ns, why, why_bytes))
+            return n > 0;
+        for (int i = 0; i < 2; ++i)
+            memcpy(d->ns[i] + d->rounds, ns + i * rounds, (size_t)rounds * sizeof(*ns));
+        d->rounds += rounds;
+        d->parts += parts;
+        statistics_ratio(d->ns[0], d->ns[1], d->rounds, d->parts, &d->mean, &d->half_width);
+        goes_on = parts == FINAL_PARTS && d->mean >= log(RESULTS_LEAST_GAIN) &&
+                  !is_gain_certain(d) && last[1].candidate.variant;
+    }
+    return true;
+}
+
+/* The fastest in rounds of all; then alone with the default, since the fastest of many is so by
+ * chance in part. The default stays unless the gain is certain there. */
 static bool compare(struct contest *c, struct finalist *finalists, int count, double deadline,
                     const char *rigor, struct config_entry *entry, char *why, size_t why_bytes) {
-    double ns[REMOTE_MAX_CANDIDATES * FINAL_ROUNDS], mean, half_width;
+    double ns[REMOTE_MAX_CANDIDATES * FINAL_ROUNDS];
     struct finalist last[2] = {finalists[0], finalists[count > 1]};
-    int rounds = count_rounds(c, count, deadline);
-    int parts = count_parts(c, count, rounds, deadline - FINAL_PARTS * PROCESS_SECONDS);
+    struct duel duel = {.rounds = 0};
     if (count > 2) {
+        const int rounds = count_rounds(c, count, deadline);
+        const int parts = count_parts(c, count, rounds, deadline - FINAL_PARTS * PROCESS_SECONDS);
         if (!measure_rounds(c, finalists, count, rounds, parts, ns, why, why_bytes))
             return false;
         for (int i = 1; i < count; ++i) {
             finalists[i].ns = statistics_parts_fast(ns + i * rounds, rounds, parts);
             last[1] = i == 1 || finalists[i].ns < last[1].ns ? finalists[i] : last[1];
         }
-        rounds = count_rounds(c, 2, deadline);
-        parts = count_parts(c, 2, rounds, deadline);
     }
-    if (!measure_rounds(c, last, 2, rounds, parts, ns, why, why_bytes))
+    if (!fight(c, last, deadline, &duel, why, why_bytes))
         return false;
     for (int i = 0; i < 2; ++i)
-        last[i].ns = statistics_parts_fast(ns + i * rounds, rounds, parts);
+        last[i].ns = statistics_parts_fast(duel.ns[i], duel.rounds, duel.parts);
     c->default_ns = last[0].ns;
-    statistics_ratio(ns, ns + rounds, rounds, parts, &mean, &half_width);
-    const int winner = mean - half_width >= log(RESULTS_LEAST_GAIN);
+    const int winner = is_gain_certain(&duel);
     fill_entry(c, &last[winner], rigor, entry);
-    entry->mad_ns = statistics_deviation(ns + winner * rounds, rounds, last[winner].ns);
+    entry->mad_ns = statistics_deviation(duel.ns[winner], duel.rounds, last[winner].ns);
     return true;
 }
 
@@ -356,9 +390,9 @@ enum shape_outcome session_tune(struct session *session, const struct shape *sha
     open_paths(&c, first_line);
     /* An infinite deadline leaves as much for the end as that takes. */
     const double left = deadline - session_now();
-    const double most = FINAL_ROUNDS * round_seconds(&c, MAX_FINALISTS + 3) +
-                        2.0 * (MAX_FINALISTS + 1) +
-                        FINAL_PARTS * (2 * PROCESS_SECONDS + LOAD_SECONDS * (MAX_FINALISTS + 3));
+    const double most =
+        FINAL_ROUNDS * round_seconds(&c, MAX_FINALISTS + 3) + 2.0 * (MAX_FINALISTS + 1) +
+        FINAL_PARTS * ((1 + MOST_DUELS) * PROCESS_SECONDS + LOAD_SECONDS * (MAX_FINALISTS + 9));
     c.lead_seconds = fmin(LEAD_SHARE * left, MOST_LEAD_SECONDS);
     search_all(&c, deadline - fmin(most, FINAL_SHARE * left));
     session_end_show(session);
