@@ -54,11 +54,9 @@ done
 
 require compiler meson ninja pkg-config opencl-headers opencl-loader jansson python-venv ||
     fail "the library can't be built here"
-quietly bench-setup "$MESON" setup --reconfigure --buildtype=release -Dtests=disabled \
-    -Dexamples=disabled -Dtune=disabled "$BUILD" 2>/dev/null ||
-    quietly bench-setup "$MESON" setup --buildtype=release -Dtests=disabled -Dexamples=disabled \
-        -Dtune=disabled "$BUILD"
-quietly bench-compile ninja -C "$BUILD" tools/mha-bench-opencl
+build_in "$BUILD" --buildtype=release -Dtests=disabled -Dexamples=disabled -Dtune=disabled &&
+    quietly bench-compile "$MESON" compile -C "$BUILD" mha-bench-opencl ||
+    fail "the benchmark can't be built"
 
 if [ "$install" = 1 ]; then
     [ -x "$PEERS/bin/python" ] || quietly bench-venv python3 -m venv "$PEERS"

@@ -29,19 +29,6 @@ static void close_state(void *state) {
     free(s);
 }
 
-static cl_kernel build(const struct bench *device) {
-    const char *source = softmax_source;
-    cl_int code;
-    cl_program program = clCreateProgramWithSource(device->context, 1, &source, NULL, &code);
-    bench_check_cl(code, "clCreateProgramWithSource");
-    bench_check_cl(clBuildProgram(program, 1, &device->device, "-cl-std=CL1.2", NULL, NULL),
-                   "clBuildProgram");
-    cl_kernel kernel = clCreateKernel(program, "softmax", &code);
-    bench_check_cl(code, "clCreateKernel");
-    clReleaseProgram(program);
-    return kernel;
-}
-
 static void *open_state(const struct bench *device, const struct bench_case *c, char *why,
                         size_t why_bytes) {
     if (c->is_layer || c->dtype != MHA_F32 || c->q_heads != c->kv_heads || c->is_causal ||
@@ -55,7 +42,7 @@ static void *open_state(const struct bench *device, const struct bench_case *c, 
         return NULL;
     s->scores = bench_buffer(device, (size_t)(c->batch * c->q_heads * c->seqlen_q * c->seqlen_kv) *
                                          sizeof(float));
-    s->softmax = build(device);
+    s->softmax = bench_kernel(device, softmax_source, "softmax", "-cl-std=CL1.2");
     return s;
 }
 

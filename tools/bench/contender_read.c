@@ -39,7 +39,6 @@ static void close_state(void *state) {
 
 static void *open_state(const struct bench *device, const struct bench_case *c, char *why,
                         size_t why_bytes) {
-    const char *source = read_source;
     cl_int code;
     if (c->is_layer || c->seqlen_q > 1) {
         snprintf(why, why_bytes, "for decoding only");
@@ -49,14 +48,8 @@ static void *open_state(const struct bench *device, const struct bench_case *c, 
     snprintf(why, why_bytes, "no memory");
     if (!s)
         return NULL;
-    cl_program program = clCreateProgramWithSource(device->context, 1, &source, NULL, &code);
-    bench_check_cl(code, "clCreateProgramWithSource");
-    bench_check_cl(clBuildProgram(program, 1, &device->device, "-cl-std=CL1.2", NULL, NULL),
-                   "clBuildProgram");
-    s->read = clCreateKernel(program, "read", &code);
-    bench_check_cl(code, "clCreateKernel");
-    clReleaseProgram(program);
-    /* As many as the fewest heads of the benchmark: the bytes divide by them. */
+    s->read = bench_kernel(device, read_source, "read", "-cl-std=CL1.2");
+    /* A head of k and v each, as decoding has it: the bytes divide by them. */
     s->items = (size_t)(c->batch * c->kv_heads);
     s->out = bench_buffer(device, s->items * sizeof(cl_uint));
     const cl_int each = (cl_int)(c->kv_bytes / 2 / VECTOR_BYTES / (double)s->items);

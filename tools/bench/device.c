@@ -79,12 +79,22 @@ static int find_device(struct bench *b, const char *name) {
     return 0;
 }
 
+cl_kernel bench_kernel(const struct bench *b, const char *source, const char *name,
+                       const char *options) {
+    cl_int code;
+    cl_program program = clCreateProgramWithSource(b->context, 1, &source, NULL, &code);
+    bench_check_cl(code, "clCreateProgramWithSource");
+    bench_check_cl(clBuildProgram(program, 1, &b->device, options, NULL, NULL), "clBuildProgram");
+    cl_kernel kernel = clCreateKernel(program, name, &code);
+    bench_check_cl(code, "clCreateKernel");
+    clReleaseProgram(program);
+    return kernel;
+}
+
 static void make_peak(struct bench *b) {
-    const char *source = peak_source;
     char options[64];
     cl_device_type type = 0;
     cl_uint units = 1, width = 1;
-    cl_int code;
     clGetDeviceInfo(b->device, CL_DEVICE_TYPE, sizeof(type), &type, NULL);
     clGetDeviceInfo(b->device, CL_DEVICE_MAX_COMPUTE_UNITS, sizeof(units), &units, NULL);
     clGetDeviceInfo(b->device, CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT, sizeof(width), &width, NULL);
@@ -94,12 +104,7 @@ static void make_peak(struct bench *b) {
     b->peak_groups = units * (is_cpu ? 8 : 32);
     b->peak_flops = 2.0 * lanes * CHAINS * STEPS * (double)(b->peak_group * b->peak_groups);
     snprintf(options, sizeof(options), "-cl-std=CL1.2 -DFLOATV=float%u", lanes);
-    cl_program program = clCreateProgramWithSource(b->context, 1, &source, NULL, &code);
-    bench_check_cl(code, "clCreateProgramWithSource");
-    bench_check_cl(clBuildProgram(program, 1, &b->device, options, NULL, NULL), "clBuildProgram");
-    b->peak = clCreateKernel(program, "peak", &code);
-    bench_check_cl(code, "clCreateKernel");
-    clReleaseProgram(program);
+    b->peak = bench_kernel(b, peak_source, "peak", options);
     b->peak_out = bench_buffer(b, b->peak_group * b->peak_groups * lanes * sizeof(float));
 }
 

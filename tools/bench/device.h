@@ -38,6 +38,10 @@ void bench_check_cl(cl_int code, const char *call);
 /* Uninitialised, at least one byte. */
 cl_mem bench_buffer(const struct bench *bench, size_t bytes);
 
+/* A kernel of a program's text; the caller's to release. */
+cl_kernel bench_kernel(const struct bench *bench, const char *source, const char *name,
+                       const char *options);
+
 /* fp32, evenly distributed over -range .. range; the same in every run. */
 cl_mem bench_random(const struct bench *bench, size_t elements, float range);
 
