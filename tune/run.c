@@ -162,10 +162,18 @@ static bool open_journal(const struct options *options, struct session *s, char 
  * must not begin there must not lose it. */
 static bool load_results(const struct options *options, const struct assignment *a,
                          struct session *s) {
-    if (s->seeds == SEEDS_ALL)
-        return results_load(&s->config, options->config) &&
-               results_load(&s->earlier, options->config);
-    return access(a->folder, F_OK) || results_load_folder(&s->earlier, a->folder);
+    if (s->seeds != SEEDS_ALL)
+        return access(a->folder, F_OK) || results_load_folder(&s->earlier, a->folder);
+    if (!results_load(&s->earlier, options->config))
+        return false;
+    /* They are seeds, too, and more will come to those. */
+    const size_t count = s->earlier.count, bytes = count * sizeof(*s->earlier.entries);
+    s->config.entries = count ? mha_allocate(&allocator, bytes) : NULL;
+    if (s->config.entries) {
+        memcpy(s->config.entries, s->earlier.entries, bytes);
+        s->config.count = s->config.capacity = count;
+    }
+    return true;
 }
 
 /* A run may be resumed from elsewhere. */

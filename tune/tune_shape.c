@@ -400,7 +400,10 @@ enum shape_outcome session_tune(struct session *session, const struct shape *sha
     /* Before those of the search: where time is short, the last ones are left out. */
     const int known = 1 + add_incumbent(&c, finalists, 1);
     int count = known + list_finalists(&c, finalists + known, MAX_FINALISTS);
-    if (count == 1 && c.path_count) {
+    int tried = 0;
+    for (int i = 0; i < c.path_count; ++i)
+        tried += c.paths[i].evaluations;
+    if (count == 1 && c.path_count && !tried) {
         snprintf(why, why_bytes, "%s before anything but the default was measured",
                  session_is_interrupted ? "interrupted" : "its time was up");
         count = 0;
