@@ -117,7 +117,7 @@ static inline void score_keys(local const real *q, int q_stride, global const st
     }
 #pragma unroll
     for (int r = 0; r < MICRO_Q; ++r)
-        VSTORE(sum_lanes(x[r]) * scale, scores + r * score_stride);
+        STORE_LOCAL(sum_lanes(x[r]) * scale, scores + r * score_stride);
 }
 
 /* What comes after the plain product, on scores of keys j0 + lo .. j0 + hi. */
@@ -148,7 +148,7 @@ static inline real softmax_row(local real *scores, int count, local real *row_ma
     const realv base = safe_max((realv)new_max);
     for (int j = 0; j < count; j += VEC) {
         const realv p = exp_v(VLOAD(scores + j) - base);
-        VSTORE(p, scores + j);
+        STORE_LOCAL(p, scores + j);
         total += p;
     }
     VSTORE(total, lanes);
@@ -195,7 +195,7 @@ static inline void add_values(local real *acc, int acc_stride, global const stor
         for (int r = 0; r < MICRO_Q; ++r)
 #pragma unroll
             for (int c = 0; c < MICRO_D; ++c)
-                VSTORE(sum[r][c], acc + r * acc_stride + d + c * VEC);
+                STORE_LOCAL(sum[r][c], acc + r * acc_stride + d + c * VEC);
     }
     for (; d < dim; d += VEC)
         for (int r = 0; r < MICRO_Q; ++r) {
@@ -204,7 +204,7 @@ static inline void add_values(local real *acc, int acc_stride, global const stor
             for (int j = lo; j < hi; ++j)
                 if (y[j] != 0)
                     sum += load_v_part(v + j * stride + d, dim - d) * y[j];
-            VSTORE(sum, acc + r * acc_stride + d);
+            STORE_LOCAL(sum, acc + r * acc_stride + d);
         }
 }
 
@@ -232,9 +232,9 @@ kernel void decode(ATTENTION_BUFFERS, const struct mha_attention_kernel_args a,
         const struct key_range range = get_key_range(&a, &s, row.i);
         global const storage *from = q + s.q + row.h * a.q.stride_head + row.i * a.q.stride_token;
         for (int d = 0; d < m.d_qk; d += VEC)
-            VSTORE(load_v_part(from + d, a.head_dim_qk - d), m.q + r * m.d_qk + d);
+            STORE_LOCAL(load_v_part(from + d, a.head_dim_qk - d), m.q + r * m.d_qk + d);
         for (int d = 0; d < m.d_v; d += VEC)
-            VSTORE((realv)0, m.acc + r * m.d_v + d);
+            STORE_LOCAL((realv)0, m.acc + r * m.d_v + d);
         m.max[r] = NEG_INF;
         m.sum[r] = 0;
         j_begin = min(j_begin, range.lo);

@@ -36,7 +36,7 @@ static inline void copy_x(const struct mha_gemm_args *a, local real *tile, globa
          */
         global const storage *row = x + get_x(a, first + min(i, rows - 1)) + begin;
         for (int k = 0; k < depth; k += VEC)
-            VSTORE(load_v_part(row + k, depth - k), out + k);
+            STORE_LOCAL(load_v_part(row + k, depth - k), out + k);
     }
 }
 
@@ -124,7 +124,7 @@ kernel void gemm_panel(GEMM_BUFFERS, const struct mha_gemm_args a, local realv *
                 for (int r = 0; r < MICRO_M; ++r)
 #pragma unroll
                     for (int v = 0; v < LANE_VECTORS; ++v)
-                        VSTORE(sum[r][v], kept + (r * LANE_VECTORS + v) * VEC);
+                        STORE_LOCAL(sum[r][v], kept + (r * LANE_VECTORS + v) * VEC);
             }
         }
     }

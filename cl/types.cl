@@ -2,7 +2,7 @@
  *
  * In: DTYPE (storage), VEC (lanes of a vector, a power of two >= 2).
  * Out: real, realv, intv; load_as(), load_v_as(), load(), load_v(), load_v_part(); store(),
- * store_v(), store_v_part(); transpose(). */
+ * store_v(), store_v_part(), STORE_LOCAL(); transpose(). */
 
 #ifndef DTYPE
 #define DTYPE DTYPE_F32
@@ -43,6 +43,8 @@ typedef ushort storage; /* half is no type of its own without cl_khr_fp16 */
 
 #define VLOAD(p) PASTE(vload, VEC)(0, p)
 #define VSTORE(x, p) PASTE(vstore, VEC)(x, 0, p)
+/* To local memory that is aligned to whole vectors: PoCL takes vstore16 apart into four stores. */
+#define STORE_LOCAL(x, p) (*(local realv *)(p) = (x))
 #define NEG_INF ((real)-INFINITY)
 
 /* Element `index` of memory of any storage type. */

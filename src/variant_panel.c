@@ -13,27 +13,39 @@ static int clamp(int x, int low, int high) {
     return x < low ? low : x > high ? high : x;
 }
 
+static int d_v_of(const struct problem *p, const struct tuning *t) {
+    return round_up(p->head_dim_v, t->value[VEC] * t->value[MICRO_D]);
+}
+
 /* Mirrors carve() in panel.cl. */
 static size_t local_bytes(const struct problem *p, const struct tuning *t) {
     const int *v = t->value;
-    const size_t lanes = (size_t)(v[VEC] * v[LANE_VECTORS]);
-    const size_t rows = (size_t)round_up(v[BLOCK_KV], v[MICRO_KV]);
-    const size_t d_qk = (size_t)round_up(p->head_dim_qk, v[VEC]);
-    const size_t d_v = (size_t)round_up(p->head_dim_v, v[VEC] > v[MICRO_D] ? v[VEC] : v[MICRO_D]);
-    const size_t queries = (size_t)v[BLOCK_Q];
-    return (queries * (d_qk + d_v + 2) + rows * (d_qk + d_v + lanes)) * mha_real_bytes(p->dtype);
+    const size_t keys = (size_t)round_up(v[BLOCK_KV], v[VEC] * v[LANE_VECTORS]);
+    const size_t dims = (size_t)round_up(p->head_dim_qk, v[VEC]) + (size_t)d_v_of(p, t);
+    const size_t queries = (size_t)v[BLOCK_Q], rows = (size_t)v[MICRO_Q];
+    const size_t stats = 2 * queries / rows * (size_t)round_up(v[MICRO_Q], v[VEC]);
+    return ((queries + keys) * dims + rows * keys + stats) * mha_real_bytes(p->dtype);
 }
 
-/* Register tiles by the number of lanes: with 16 lanes of fp32 (AVX-512) there are 32 registers and
- * broadcasts come free with the multiply-add; with 8 (AVX2) there are 16. */
+/* As many vectors of value dims as keep the accumulators, but for those of a step, in registers,
+ * and none left over. */
+static int choose_micro_d(const struct problem *p, int vec, int most) {
+    const int vectors = round_up(p->head_dim_v, vec) / vec;
+    while (most > 1 && vectors % most)
+        --most;
+    return most;
+}
+
+/* With 16 lanes of fp32 (AVX-512) there are 32 registers, and few keys and value dims are left over
+ * where a tile is one vector wide; with fewer lanes there are 16. */
 static void choose_registers(const struct problem *p, const struct device_caps *caps,
                              struct tuning *t) {
     const int width = clamp((int)caps->float_vector, 4, 16) / (p->dtype == MHA_F64 ? 2 : 1);
     const bool is_wide = caps->float_vector >= 16;
     t->value[VEC] = width;
     t->value[LANE_VECTORS] = is_wide ? 1 : 2;
-    t->value[MICRO_KV] = is_wide ? 12 : 6;
-    t->value[MICRO_D] = is_wide ? 16 : 4;
+    t->value[MICRO_Q] = is_wide ? 8 : 6;
+    t->value[MICRO_D] = choose_micro_d(p, width, is_wide ? 3 : 2);
 }
 
 /* Few, equal blocks: a last block that is nearly empty costs as much as a full one. */
@@ -43,24 +55,26 @@ static int even_block(int length, int most, int step) {
                  : step;
 }
 
+/* Fewer queries where compute units would be idle; smaller tiles where local memory is short: then
+ * rather fewer keys, since each tile of k is transposed for each block of queries. */
 static void choose_blocks(const struct problem *p, const struct device_caps *caps,
                           struct tuning *t) {
-    const int lanes = t->value[VEC] * t->value[LANE_VECTORS];
+    const int rows = t->value[MICRO_Q], lanes = t->value[VEC] * t->value[LANE_VECTORS];
     const int64_t heads = (int64_t)p->batch * p->q_heads;
     const bool is_invariant = p->flags & MHA_BATCH_INVARIANT;
     int most_q = 208, most_kv = 256;
     for (;;) {
-        t->value[BLOCK_Q] = even_block(is_invariant ? most_q : p->seqlen_q, most_q, lanes);
-        t->value[BLOCK_KV] = even_block(p->seqlen_kv, most_kv, 4);
+        t->value[BLOCK_Q] = even_block(is_invariant ? most_q : p->seqlen_q, most_q, rows);
+        t->value[BLOCK_KV] = even_block(p->seqlen_kv, most_kv, lanes);
         const int blocks_q = p->seqlen_q / t->value[BLOCK_Q] + 1;
         const bool is_idle = !is_invariant && heads * blocks_q < 4 * (int64_t)caps->compute_units;
         const bool is_large = local_bytes(p, t) > caps->local_bytes;
-        if ((is_idle || is_large) && most_q > 2 * lanes && (most_q >= most_kv / 2 || !is_large))
+        if (is_idle && most_q > 32)
             most_q = most_q * 2 / 3;
-        else if (is_large && most_kv > 4)
-            most_kv = most_kv * 2 / 3;
-        else if (is_large && most_q > lanes)
-            most_q = lanes;
+        else if (is_large && most_kv > lanes && (most_q <= rows || 4 * most_kv >= 3 * most_q))
+            most_kv = most_kv * 7 / 8;
+        else if (is_large && most_q > rows)
+            most_q = most_q * 7 / 8;
         else
             return;
     }
@@ -74,8 +88,8 @@ static void heuristic(const struct problem *p, const struct device_caps *caps, s
 
 static void fit(const struct problem *p, struct tuning *t) {
     int *v = t->value;
-    v[BLOCK_Q] = even_block(p->seqlen_q, v[BLOCK_Q], v[VEC] * v[LANE_VECTORS]);
-    v[BLOCK_KV] = even_block(p->seqlen_kv, v[BLOCK_KV], 4);
+    v[BLOCK_Q] = even_block(p->seqlen_q, v[BLOCK_Q], v[MICRO_Q]);
+    v[BLOCK_KV] = even_block(p->seqlen_kv, v[BLOCK_KV], v[VEC] * v[LANE_VECTORS]);
     v[SPLIT_KEYS] = round_up(v[SPLIT_KEYS], v[BLOCK_KV]);
 }
 
@@ -92,9 +106,9 @@ static bool legal(const struct problem *p, const struct device_caps *caps, const
         snprintf(why, why_bytes, "gives no scores or weights");
         return false;
     }
-    if (v[BLOCK_Q] % (v[VEC] * v[LANE_VECTORS])) {
-        snprintf(why, why_bytes, "BLOCK_Q %d is not a multiple of VEC %d * LANE_VECTORS %d",
-                 v[BLOCK_Q], v[VEC], v[LANE_VECTORS]);
+    if (v[BLOCK_Q] % v[MICRO_Q]) {
+        snprintf(why, why_bytes, "BLOCK_Q %d is not a multiple of MICRO_Q %d", v[BLOCK_Q],
+                 v[MICRO_Q]);
         return false;
     }
     if (!mha_split_legal(t, why, why_bytes))
@@ -110,20 +124,20 @@ static bool legal(const struct problem *p, const struct device_caps *caps, const
 
 static double loops(const struct problem *p, const struct tuning *t) {
     const int *v = t->value;
-    const double keys = p->seqlen_kv, lanes = v[VEC] * v[LANE_VECTORS];
-    const double panels = v[BLOCK_Q] / lanes, dims = (double)p->head_dim_qk + p->head_dim_v;
-    const double copy = (keys + v[BLOCK_Q]) * (dims / v[VEC] + 2.0 * v[VEC]);
-    const double products =
-        panels * keys * ((double)p->head_dim_qk / v[MICRO_KV] + (double)p->head_dim_v / v[MICRO_D]);
-    return copy + products + panels * (keys + 1) * (lanes + 3.0 * v[LANE_VECTORS]) +
-           2 * panels * dims * v[VEC];
+    const double keys = (double)p->seqlen_kv + v[VEC] * v[LANE_VECTORS], queries = v[BLOCK_Q];
+    const double d_qk = p->head_dim_qk, d_v = d_v_of(p, t);
+    const double strips = queries / v[MICRO_Q], tiles = keys / v[BLOCK_KV] + 1;
+    const double copy = (keys + queries) * (d_qk + 2 * d_v) / v[VEC] + keys * v[VEC];
+    const double qk = keys * d_qk / (v[VEC] * v[LANE_VECTORS]);
+    const double pv = keys * d_v / (v[VEC] * v[MICRO_D]);
+    return copy + strips * (qk + pv + v[MICRO_Q] * (3 * keys + 4 * tiles)) + 2 * queries * d_v;
 }
 
 #define PANEL_FILES                                                                                \
     "arguments.h", "types.cl", "problem.cl", "mask.cl", "softmax.cl", "panel.cl", "combine.cl"
 #define PANEL_TUNABLES                                                                             \
     {VEC, true, {2, 4, 8, 16}}, {LANE_VECTORS, true, {1, 2, 3, 4}},                                \
-        {MICRO_KV, true, {1, 2, 4, 6, 8, 12, 14, 24}}, {MICRO_D, true, {4, 8, 16}}, {              \
+        {MICRO_Q, true, {1, 2, 4, 6, 8, 10, 12, 14}}, {MICRO_D, true, {1, 2, 3, 4}}, {             \
         BLOCK_Q, false, {                                                                          \
             16, 32, 48, 64, 96, 128, 160, 192, 208                                                 \
         }                                                                                          \

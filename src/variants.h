@@ -11,9 +11,9 @@
 /* Every tunable of every variant; upper-case names are the same in .cl and config files. */
 enum tunable {
     VEC,          /* lanes of a vector */
-    LANE_VECTORS, /* vectors of queries side by side in a register tile */
-    MICRO_KV,     /* keys in a register tile of QK^T */
-    MICRO_D,      /* value dims in a register tile of PV */
+    LANE_VECTORS, /* vectors of keys, or of columns, side by side in a register tile */
+    MICRO_KV,     /* keys in a register tile of QK^T, where lanes are no keys */
+    MICRO_D,      /* vectors of value dims in a register tile of PV */
     BLOCK_Q,      /* queries of a work-group */
     BLOCK_KV,     /* keys of a tile */
     THREADS_Q,    /* work-items along the queries of a tile */

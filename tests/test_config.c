@@ -126,7 +126,7 @@ Test(config, every_damaged_member_is_refused) {
         {"params", "[]"},
         {"params/VEC", "3"},
         {"params/VEC", "4.0"},
-        {"params/MICRO_KV", NULL},
+        {"params/MICRO_Q", NULL},
         {"params/BLOCK_Q", "17"},
         {"status", "\"perhaps\""},
         {"status", NULL},

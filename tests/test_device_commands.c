@@ -34,8 +34,8 @@ TestSuite(device_commands, .init = begin, .fini = end);
 
 /* A result of the fake device, of variant panel. */
 static struct config_entry result(const char *shape, const char *date) {
-    static const int values[TUNABLE_COUNT] = {[VEC] = 16,     [LANE_VECTORS] = 1, [MICRO_KV] = 12,
-                                              [MICRO_D] = 16, [BLOCK_Q] = 96,     [BLOCK_KV] = 208};
+    static const int values[TUNABLE_COUNT] = {[VEC] = 16,    [LANE_VECTORS] = 1, [MICRO_Q] = 12,
+                                              [MICRO_D] = 2, [BLOCK_Q] = 96,     [BLOCK_KV] = 208};
     struct config_entry entry = tuning_entry(0);
     char why[200];
     cr_assert(shape_parse(shape, &entry.shape, why, sizeof(why)), "%s", why);
@@ -213,7 +213,7 @@ Test(device_commands, bench_compares_with_untuned) {
     cr_expect_gt(ratio, 2);
     cr_expect_eq(json_integer_value(json_object_get(
                      json_object_get(json_object_get(tuned, "tuned"), "params"), "BLOCK_Q")),
-                 80); /* 96 at most, in equal parts of 197 */
+                 72); /* 96 at most, in equal parts of 197 */
     cr_expect(json_is_true(json_object_get(untuned, "same")));
     cr_expect_eq(json_number_value(json_object_get(untuned, "ratio")), 1);
     cr_expect_eq(json_number_value(json_object_get(json, "minimum")), 1);

@@ -35,9 +35,9 @@ Test(select, a_result_comes_before_the_heuristic) {
     cr_expect_str_eq(tuned.source, "user table: same device");
     cr_expect_str_eq(tuned.reason, "measured fastest");
     cr_expect_eq(tuned.tuning.value[VEC], 16);
-    /* 197 keys in one block, in steps of 4; 197 queries in three, in steps of 16. */
-    cr_expect_eq(tuned.tuning.value[BLOCK_KV], 200);
-    cr_expect_eq(tuned.tuning.value[BLOCK_Q], 80);
+    /* 197 keys in one block, in steps of 16; 197 queries in three. */
+    cr_expect_eq(tuned.tuning.value[BLOCK_KV], 208);
+    cr_expect_eq(tuned.tuning.value[BLOCK_Q], 66);
     /* Where the result does not build, the heuristic follows. */
     cr_assert_eq(mha_select(&problem, &caps, &config, 1, &next, &error), MHA_SUCCESS);
     cr_assert_eq(mha_select(&problem, &caps, NULL, 0, &untuned, &error), MHA_SUCCESS);

@@ -51,8 +51,8 @@ static struct candidate unsound(int block_q) {
         .variant = mha_variant_find(OPERATION_ATTENTION, "panel"),
         .tuning = {.value = {[VEC] = 16,
                              [LANE_VECTORS] = 1,
-                             [MICRO_KV] = 12,
-                             [MICRO_D] = 16,
+                             [MICRO_Q] = 12,
+                             [MICRO_D] = 2,
                              [BLOCK_Q] = block_q,
                              [BLOCK_KV] = 208}},
     };
@@ -159,7 +159,7 @@ Test(worker, no_fault) {
     cr_expect_str_eq(m[0].variant->name, "panel");
     cr_expect_str_eq(m[2].variant->name, "reference");
     /* What ran was fitted to the lengths. */
-    cr_expect_lt(m[0].tuning.value[BLOCK_KV], 208);
+    cr_expect_lt(m[0].tuning.value[BLOCK_Q], 96);
     const struct measurement check = remote_check(remote, &shape, &candidates[0]);
     cr_expect_eq(check.result, REMOTE_OK, "%s", check.why);
     cr_expect_eq(check.max_error, 1e-6);
