@@ -2,7 +2,8 @@
  *
  * The lanes of a vector are keys in QK^T and value dims in PV; a step of either product is vectors
  * of the tile of k or v times one element of each of MICRO_Q rows, broadcast. So k is transposed,
- * once per tile, and q, v, scores and o are used as rows, the way they lie in memory.
+ * once per tile, and q, v, scores and o are used as rows, the way they lie in memory; v, of which
+ * only what register tiles leave over is copied, is read there.
  *
  * A work-item takes BLOCK_Q queries of one head, in strips of MICRO_Q, through the keys in tiles of
  * BLOCK_KV: QK^T, softmax and PV of one strip after the other, so that its scores stay in the first
@@ -13,7 +14,7 @@
  * exponent: exp(scale (s - max)) = 2^(factor (s - max)). The difference comes first, since products
  * of some hundred thousand have no digits left behind the point.
  *
- * In: mask.cl, softmax.cl. Out: o and lse; with a.split_rows partial results for combine.cl.
+ * In: mask.cl, softmax.cl. Out: o, lse, weights; with a.split_rows partial results for combine.cl.
  * Grid: splits * batch * q_heads * blocks_q work-groups of one work-item. */
 
 #ifndef LANE_VECTORS
@@ -26,6 +27,7 @@
 #define MICRO_D 2
 #endif
 #define LANES (VEC * LANE_VECTORS)
+#define V_STEP (VEC * MICRO_D)
 #define LEAST_FACTOR ((real)1e-30)
 /* Largest scores and sums of a strip, a lane each. */
 #define ROW_VECTORS ((MICRO_Q + VEC - 1) / VEC)
@@ -35,7 +37,7 @@
 struct panel_memory {
     local real *q;       /* [BLOCK_Q][d_qk] */
     local real *k;       /* [keys / LANES][d_qk][LANES] */
-    local real *v;       /* [keys][d_v] */
+    local real *v;       /* [keys][V_STEP], the value dims beyond the last whole step */
     local real *s;       /* [MICRO_Q][keys] */
     local real *acc;     /* [BLOCK_Q][d_v] */
     local real *max;     /* [strips][ROW_LANES] */
@@ -51,12 +53,12 @@ static inline struct panel_memory carve(local realv *memory,
                                         const struct mha_attention_kernel_args *a) {
     struct panel_memory m;
     m.d_qk = round_up(a->head_dim_qk, VEC);
-    m.d_v = round_up(a->head_dim_v, VEC * MICRO_D);
+    m.d_v = round_up(a->head_dim_v, V_STEP);
     m.keys = round_up(a->block_kv, LANES);
     m.q = (local real *)memory;
     m.k = m.q + a->block_q * m.d_qk;
     m.v = m.k + m.keys * m.d_qk;
-    m.s = m.v + m.keys * m.d_v;
+    m.s = m.v + (a->head_dim_v % V_STEP ? m.keys * V_STEP : 0);
     m.acc = m.s + MICRO_Q * m.keys;
     m.max = m.acc + a->block_q * m.d_v;
     m.sum = m.max + a->block_q / MICRO_Q * ROW_LANES;
@@ -105,25 +107,13 @@ static inline void pack_k(local real *panel, int d_stride, global const storage 
             }
 }
 
-/* `count` rows of v as reals; returns the largest magnitude of each lane, as bits: an integer
- * maximum keeps an Inf or NaN that arithmetic could lose, since compilers may take x * 0 for 0. */
-static inline intv copy_v(local real *tile, int stride, global const storage *v, long row_stride,
-                          int count, int dim) {
-    intv most = 0;
-    for (int j = 0; j < count; ++j) {
-        global const storage *row = v + j * row_stride;
-        local real *out = tile + j * stride;
-        for (int d = 0; d < stride; d += VEC) {
-            const realv x = load_v_part(row + d, dim - d);
-            STORE_LOCAL(x, out + d);
-            most = max(most, AS_INTV(x) & MAGNITUDE_MASK);
-        }
-    }
-    return most;
-}
-
-static inline bool are_finite(intv magnitude) {
-    return !any(magnitude >= INFINITY_BITS);
+/* The first `dim` elements, less than V_STEP, of `count` rows of v. */
+static inline void copy_v(local real *tile, global const storage *v, long row_stride, int count,
+                          int dim) {
+    for (int j = 0; j < count; ++j)
+#pragma unroll
+        for (int d = 0; d < V_STEP; d += VEC)
+            STORE_LOCAL(load_v_part(v + j * row_stride + d, dim - d), tile + j * V_STEP + d);
 }
 
 /* ---- A strip of MICRO_Q queries -------------------------------------------------------------- */
@@ -274,44 +264,121 @@ static inline void softmax_strip(const struct panel_memory *m, int begin, int en
                     row_sum + g);
 }
 
-/* acc = acc * correction + P V of a strip and keys lo .. hi. Where the tile of v holds a NaN or
- * Inf, keys of probability 0 are left out one by one: 0 * NaN would be NaN. */
-static inline void multiply_pv(const struct panel_memory *m, local real *acc, int lo, int hi,
-                               const real *correction, bool is_finite) {
-    for (int d = 0; d < m->d_v; d += MICRO_D * VEC) {
-        realv sum[MICRO_Q][MICRO_D];
+/* Whether there is no NaN or Inf; by their bits, since compilers may take x * 0 for 0. */
+static inline bool are_finite(realv (*x)[MICRO_D]) {
+    intv most = 0;
+#pragma unroll
+    for (int r = 0; r < MICRO_Q; ++r)
+#pragma unroll
+        for (int c = 0; c < MICRO_D; ++c)
+            most = max(most, AS_INTV(x[r][c]) & MAGNITUDE_MASK);
+    return !any(most >= INFINITY_BITS);
+}
+
+/* sum += y x of MICRO_Q rows, an element of each, and MICRO_D vectors. */
+static inline void add_outer(realv (*sum)[MICRO_D], local const real *y, int stride,
+                             const realv *x) {
+#pragma unroll
+    for (int r = 0; r < MICRO_Q; ++r)
+#pragma unroll
+        for (int c = 0; c < MICRO_D; ++c)
+            sum[r][c] += y[r * stride] * x[c];
+}
+
+/* acc = acc * correction + P V of a strip, keys lo .. hi and value dims d .. d + V_STEP, but keys
+ * of probability 0, where v may hold a NaN or Inf, are left out: 0 * NaN would be NaN. */
+static inline void multiply_visible(const struct panel_memory *m, local real *acc,
+                                    global const storage *v, long v_stride, int d, int dim, int lo,
+                                    int hi, const real *correction) {
+#pragma unroll 1
+    for (int r = 0; r < MICRO_Q; ++r)
+#pragma unroll 1
+        for (int e = d; e < d + V_STEP; e += VEC) {
+            realv sum = VLOAD(acc + r * m->d_v + e) * correction[r];
+            for (int j = lo; j < hi; ++j) {
+                const real y = m->s[r * m->keys + j];
+                if (y != 0)
+                    sum += y * load_v_part(v + j * v_stride + e, dim - e);
+            }
+            STORE_LOCAL(sum, acc + r * m->d_v + e);
+        }
+}
+
+/* acc = acc * correction + P V of a strip and keys lo .. hi. */
+static inline void multiply_pv(const struct panel_memory *m, local real *acc,
+                               global const storage *v, long v_stride, int dim, int lo, int hi,
+                               const real *correction) {
+    for (int d = 0; d < dim; d += V_STEP) {
+        realv sum[MICRO_Q][MICRO_D], x[MICRO_D];
 #pragma unroll
         for (int r = 0; r < MICRO_Q; ++r)
 #pragma unroll
             for (int c = 0; c < MICRO_D; ++c)
                 sum[r][c] = VLOAD(acc + r * m->d_v + d + c * VEC) * correction[r];
-        if (is_finite) {
+        if (d + V_STEP <= dim)
             for (int j = lo; j < hi; ++j) {
-                realv x[MICRO_D];
 #pragma unroll
                 for (int c = 0; c < MICRO_D; ++c)
-                    x[c] = VLOAD(m->v + j * m->d_v + d + c * VEC);
-#pragma unroll
-                for (int r = 0; r < MICRO_Q; ++r) {
-                    const realv y = m->s[r * m->keys + j];
-#pragma unroll
-                    for (int c = 0; c < MICRO_D; ++c)
-                        sum[r][c] += y * x[c];
-                }
+                    x[c] = load_v(v + j * v_stride + d + c * VEC);
+                add_outer(sum, m->s + j, m->keys, x);
             }
-        } else {
-            for (int j = lo; j < hi; ++j)
-                for (int r = 0; r < MICRO_Q; ++r) {
-                    const real y = m->s[r * m->keys + j];
-                    for (int c = 0; y != 0 && c < MICRO_D; ++c)
-                        sum[r][c] += y * VLOAD(m->v + j * m->d_v + d + c * VEC);
-                }
+        else
+            for (int j = lo; j < hi; ++j) {
+#pragma unroll
+                for (int c = 0; c < MICRO_D; ++c)
+                    x[c] = VLOAD(m->v + j * V_STEP + c * VEC);
+                add_outer(sum, m->s + j, m->keys, x);
+            }
+        if (!are_finite(sum)) {
+            multiply_visible(m, acc, v, v_stride, d, dim, lo, hi, correction);
+            continue;
         }
 #pragma unroll
         for (int r = 0; r < MICRO_Q; ++r)
 #pragma unroll
             for (int c = 0; c < MICRO_D; ++c)
                 STORE_LOCAL(sum[r][c], acc + r * m->d_v + d + c * VEC);
+    }
+}
+
+/* What a row's exponentials are multiplied by in the end, and its LSE; its sink joins in here. */
+struct row_end {
+    real factor, lse;
+};
+
+static inline struct row_end end_row(const struct mha_attention_kernel_args *a, real row_max,
+                                     real sum, int h, global const float *sinks) {
+    real rescale = 1;
+    if (a->flags & FLAG_SINKS) {
+        const real sink = (real)sinks[a->sinks_offset + h];
+        const real all = sink > row_max ? sink : row_max;
+        const real base = all == NEG_INF ? (real)0 : all;
+        rescale = exp(row_max - base);
+        sum = sum * rescale + exp(sink - base);
+        row_max = all;
+    }
+    const struct row_end end = {sum == 0 ? (real)0 : rescale / sum,
+                                sum == 0 ? NEG_INF : row_max + log(sum)};
+    return end;
+}
+
+/* A row of weights: exponentials begin .. end, which are multiples of VEC, times the factor, and 0
+ * for all other keys. A masked key keeps its 0 also in a row of NaN. */
+static inline void write_weights(global real *out, int seqlen_kv, local const real *p, real factor,
+                                 int begin, int end) {
+    for (int j = 0; j < seqlen_kv; j += VEC) {
+        realv x = 0;
+        if (j >= begin && j < end)
+            x = VLOAD(p + j);
+        x = x == 0 ? x : x * factor;
+        if (j + VEC <= seqlen_kv) {
+            VSTORE(x, out + j);
+            continue;
+        }
+        real rest[VEC];
+        VSTORE(x, rest);
+        for (int e = 0; j + e < seqlen_kv; ++e)
+            out[j + e] = rest[e];
     }
 }
 
@@ -339,11 +406,12 @@ kernel void panel(ATTENTION_BUFFERS, const struct mha_attention_kernel_args a,
     v += s.v + h_kv * a.v.stride_head;
     copy_q(m.q, m.d_qk, q + s.q + h * a.q.stride_head + i_begin * a.q.stride_token,
            a.q.stride_token, i_end - i_begin, a.head_dim_qk);
-    for (int i = 0; i < a.block_q / MICRO_Q * ROW_LANES; i += VEC) {
+    const int strips = (i_end - i_begin + MICRO_Q - 1) / MICRO_Q;
+    for (int i = 0; i < strips * ROW_LANES; i += VEC) {
         STORE_LOCAL((realv)NEG_INF, m.max + i);
         STORE_LOCAL((realv)0, m.sum + i);
     }
-    for (int e = 0; e < a.block_q * m.d_v; e += VEC)
+    for (int e = 0; e < strips * MICRO_Q * m.d_v; e += VEC)
         STORE_LOCAL((realv)0, m.acc + e);
 
     /* Tiles begin at multiples of BLOCK_KV whatever the query: a row's sums are always formed in
@@ -358,9 +426,10 @@ kernel void panel(ATTENTION_BUFFERS, const struct mha_attention_kernel_args a,
         const int row = first / LANES * LANES; /* first row that is computed */
         pack_k(m.k + row * m.d_qk, m.d_qk, k + (tile + row) * a.k.stride_token, a.k.stride_token,
                last - row, a.head_dim_qk);
-        const bool is_finite =
-            are_finite(copy_v(m.v + row * m.d_v, m.d_v, v + (tile + row) * a.v.stride_token,
-                              a.v.stride_token, last - row, a.head_dim_v));
+        const int whole = a.head_dim_v / V_STEP * V_STEP;
+        if (whole < a.head_dim_v)
+            copy_v(m.v + row * V_STEP, v + (tile + row) * a.v.stride_token + whole,
+                   a.v.stride_token, last - row, a.head_dim_v - whole);
         for (int i = i_begin; i < i_end; i += MICRO_Q) {
             const int p = i - i_begin, i_last = min(i + MICRO_Q, i_end) - 1;
             /* Keys of this tile that any query of the strip sees. */
@@ -390,15 +459,25 @@ kernel void panel(ATTENTION_BUFFERS, const struct mha_attention_kernel_args a,
             }
             softmax_strip(&m, begin, end, LOG2_E * unit, m.max + p / MICRO_Q * ROW_LANES,
                           m.sum + p / MICRO_Q * ROW_LANES, correction);
-            multiply_pv(&m, m.acc + p * m.d_v, any_lo, any_hi, correction, is_finite);
+            multiply_pv(&m, m.acc + p * m.d_v, v + tile * a.v.stride_token, a.v.stride_token,
+                        a.head_dim_v, any_lo, any_hi, correction);
+            /* There is but one tile then. */
+            for (int r = 0; (a.flags & FLAG_SCORES) && i + r <= i_last; ++r) {
+                const int stat = p / MICRO_Q * ROW_LANES + r;
+                const struct row_end row_end =
+                    end_row(&a, m.max[stat] * unit, m.sum[stat], h, sinks);
+                write_weights(scores + a.scores_offset +
+                                  row_index(&a, &s, b, h, i + r) * a.seqlen_kv,
+                              a.seqlen_kv, m.s + r * m.keys, row_end.factor, begin, end);
+            }
         }
     }
 
     for (int i = i_begin; i < i_end; ++i) {
-        const int p = i - i_begin, lane = p / MICRO_Q * ROW_LANES + p % MICRO_Q;
+        const int p = i - i_begin, stat = p / MICRO_Q * ROW_LANES + p % MICRO_Q;
         const long index = row_index(&a, &s, b, h, i);
         local const real *acc = m.acc + p * m.d_v;
-        real row_max = m.max[lane] * unit, sum = m.sum[lane], rescale = 1;
+        const real row_max = m.max[stat] * unit, sum = m.sum[stat];
         if (a.split_rows) {
             const long part = split * a.split_rows + index;
             global real *out = scratch + a.scratch_offset + part * a.head_dim_v;
@@ -408,19 +487,15 @@ kernel void panel(ATTENTION_BUFFERS, const struct mha_attention_kernel_args a,
                 out[d] = sum == 0 ? (real)0 : acc[d] / sum;
             continue;
         }
-        if (a.flags & FLAG_SINKS) {
-            const real sink = (real)sinks[a.sinks_offset + h];
-            const real all = sink > row_max ? sink : row_max;
-            const real base = all == NEG_INF ? (real)0 : all;
-            rescale = exp(row_max - base);
-            sum = sum * rescale + exp(sink - base);
-            row_max = all;
-        }
+        const struct row_end end = end_row(&a, row_max, sum, h, sinks);
         if (a.flags & FLAG_LSE)
-            lse[a.lse_offset + index] = (float)(sum == 0 ? NEG_INF : row_max + log(sum));
-        const real factor = sum == 0 ? (real)0 : rescale / sum;
+            lse[a.lse_offset + index] = (float)end.lse;
+        /* No key, no tile: these weights are not written yet. */
+        if ((a.flags & FLAG_SCORES) && sum == 0)
+            write_weights(scores + a.scores_offset + index * a.seqlen_kv, a.seqlen_kv, m.s, 0, 0,
+                          0);
         global storage *out = o + s.o + h * a.o.stride_head + i * a.o.stride_token;
         for (int d = 0; d < a.head_dim_v; d += VEC)
-            store_v_part(VLOAD(acc + d) * factor, out + d, a.head_dim_v - d);
+            store_v_part(VLOAD(acc + d) * end.factor, out + d, a.head_dim_v - d);
     }
 }

@@ -21,10 +21,13 @@ static int d_v_of(const struct problem *p, const struct tuning *t) {
 static size_t local_bytes(const struct problem *p, const struct tuning *t) {
     const int *v = t->value;
     const size_t keys = (size_t)round_up(v[BLOCK_KV], v[VEC] * v[LANE_VECTORS]);
-    const size_t dims = (size_t)round_up(p->head_dim_qk, v[VEC]) + (size_t)d_v_of(p, t);
+    const size_t d_qk = (size_t)round_up(p->head_dim_qk, v[VEC]), d_v = (size_t)d_v_of(p, t);
     const size_t queries = (size_t)v[BLOCK_Q], rows = (size_t)v[MICRO_Q];
     const size_t stats = 2 * queries / rows * (size_t)round_up(v[MICRO_Q], v[VEC]);
-    return ((queries + keys) * dims + rows * keys + stats) * mha_real_bytes(p->dtype);
+    const size_t step = (size_t)(v[VEC] * v[MICRO_D]);
+    const size_t copied = (size_t)p->head_dim_v % step ? step : 0; /* of a row of v */
+    return (queries * (d_qk + d_v) + keys * (d_qk + copied + rows) + stats) *
+           mha_real_bytes(p->dtype);
 }
 
 /* As many vectors of value dims as keep the accumulators, but for those of a step, in registers,
@@ -55,14 +58,23 @@ static int even_block(int length, int most, int step) {
                  : step;
 }
 
-/* Fewer queries where compute units would be idle; smaller tiles where local memory is short: then
- * rather fewer keys, since each tile of k is transposed for each block of queries. */
+/* Weights are known when all keys are. */
+static bool needs_one_tile(const struct problem *p) {
+    return p->flags & MHA_SCORES;
+}
+
+static int most_keys(const struct problem *p, int wanted) {
+    return !needs_one_tile(p) ? wanted : p->seqlen_kv > 1 ? p->seqlen_kv : 1;
+}
+
+/* Fewer queries where compute units would be idle; smaller tiles where local memory is short. Many
+ * queries otherwise, since each tile of k is transposed for each block of them. */
 static void choose_blocks(const struct problem *p, const struct device_caps *caps,
                           struct tuning *t) {
     const int rows = t->value[MICRO_Q], lanes = t->value[VEC] * t->value[LANE_VECTORS];
     const int64_t heads = (int64_t)p->batch * p->q_heads;
     const bool is_invariant = p->flags & MHA_BATCH_INVARIANT;
-    int most_q = 208, most_kv = 256;
+    int most_q = 512, most_kv = most_keys(p, 272);
     for (;;) {
         t->value[BLOCK_Q] = even_block(is_invariant ? most_q : p->seqlen_q, most_q, rows);
         t->value[BLOCK_KV] = even_block(p->seqlen_kv, most_kv, lanes);
@@ -71,10 +83,10 @@ static void choose_blocks(const struct problem *p, const struct device_caps *cap
         const bool is_large = local_bytes(p, t) > caps->local_bytes;
         if (is_idle && most_q > 32)
             most_q = most_q * 2 / 3;
-        else if (is_large && most_kv > lanes && (most_q <= rows || 4 * most_kv >= 3 * most_q))
-            most_kv = most_kv * 7 / 8;
-        else if (is_large && most_q > rows)
+        else if (is_large && most_q > rows && (most_q > most_kv || needs_one_tile(p)))
             most_q = most_q * 7 / 8;
+        else if (is_large && most_kv > lanes && !needs_one_tile(p))
+            most_kv = most_kv * 7 / 8;
         else
             return;
     }
@@ -89,7 +101,7 @@ static void heuristic(const struct problem *p, const struct device_caps *caps, s
 static void fit(const struct problem *p, struct tuning *t) {
     int *v = t->value;
     v[BLOCK_Q] = even_block(p->seqlen_q, v[BLOCK_Q], v[MICRO_Q]);
-    v[BLOCK_KV] = even_block(p->seqlen_kv, v[BLOCK_KV], v[VEC] * v[LANE_VECTORS]);
+    v[BLOCK_KV] = even_block(p->seqlen_kv, most_keys(p, v[BLOCK_KV]), v[VEC] * v[LANE_VECTORS]);
     v[SPLIT_KEYS] = round_up(v[SPLIT_KEYS], v[BLOCK_KV]);
 }
 
@@ -102,8 +114,13 @@ static void heuristic_split(const struct problem *p, const struct device_caps *c
 static bool legal(const struct problem *p, const struct device_caps *caps, const struct tuning *t,
                   char *why, size_t why_bytes) {
     const int *v = t->value;
-    if (p->flags & MHA_SCORES) {
-        snprintf(why, why_bytes, "gives no scores or weights");
+    if ((p->flags & MHA_SCORES) && p->scores_stage != MHA_STAGE_WEIGHTS) {
+        snprintf(why, why_bytes, "gives weights, but no scores");
+        return false;
+    }
+    if (needs_one_tile(p) && (v[BLOCK_KV] < p->seqlen_kv || v[SPLIT_KEYS])) {
+        snprintf(why, why_bytes, "gives weights of one tile only, and %d keys are not one",
+                 p->seqlen_kv);
         return false;
     }
     if (v[BLOCK_Q] % v[MICRO_Q]) {
@@ -139,7 +156,7 @@ static double loops(const struct problem *p, const struct tuning *t) {
     {VEC, true, {2, 4, 8, 16}}, {LANE_VECTORS, true, {1, 2, 3, 4}},                                \
         {MICRO_Q, true, {1, 2, 4, 6, 8, 10, 12, 14}}, {MICRO_D, true, {1, 2, 3, 4}}, {             \
         BLOCK_Q, false, {                                                                          \
-            16, 32, 48, 64, 96, 128, 160, 192, 208                                                 \
+            16, 32, 64, 96, 128, 160, 208, 272, 512                                                \
         }                                                                                          \
     }
 
@@ -147,7 +164,7 @@ const struct variant mha_variant_panel = {
     .name = "panel",
     .files = {PANEL_FILES},
     .kernels = {{"panel", true}},
-    .tunables = {PANEL_TUNABLES, {BLOCK_KV, false, {32, 64, 96, 128, 160, 192, 208, 256, 384}}},
+    .tunables = {PANEL_TUNABLES, {BLOCK_KV, false, {32, 64, 96, 128, 160, 208, 256, 272, 384}}},
     .heuristic = heuristic,
     .fit = fit,
     .legal = legal,
@@ -164,7 +181,7 @@ const struct variant mha_variant_panel_split = {
     .files = {PANEL_FILES},
     .kernels = {{"panel", true}, {"combine", false}},
     .tunables = {PANEL_TUNABLES,
-                 {BLOCK_KV, false, {32, 64, 96, 128, 160, 192, 208, 256, 384}},
+                 {BLOCK_KV, false, {32, 64, 96, 128, 160, 208, 256, 272, 384}},
                  {SPLIT_KEYS, false, {256, 512, 1024, 2048, 4096}}},
     .heuristic = heuristic_split,
     .fit = fit,
