@@ -8,7 +8,7 @@
  *
  * In: gemm.cl. Out: y; gemm_pack: packed weights and bias, padded with zeros to whole panels.
  * Grid: work-groups of one work-item; gemm_panel one per block of BLOCK_M rows and BLOCK_N columns,
- * columns first; gemm_pack one per panel. */
+ * rows first, so that what is larger, the weights, is read once; gemm_pack one per panel. */
 
 #ifndef LANE_VECTORS
 #define LANE_VECTORS 2
@@ -74,8 +74,9 @@ kernel void gemm_panel(GEMM_BUFFERS, const struct mha_gemm_args a, local realv *
     const long block = get_group_id(0) + a.first_block;
     if (block >= a.blocks)
         return;
-    const int first = (int)(block / a.blocks_n) * a.block_m;
-    const int left = (int)(block % a.blocks_n) * a.block_n;
+    const long blocks_m = a.blocks / a.blocks_n;
+    const int first = (int)(block % blocks_m) * a.block_m;
+    const int left = (int)(block / blocks_m) * a.block_n;
     const int rows = min(a.block_m, a.rows - first);
     const int columns = min(a.block_n, a.out_features - left);
     local real *x_tile = (local real *)memory;

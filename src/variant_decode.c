@@ -1,15 +1,12 @@
 /* decode and decode_split: fused kernels of few queries for CPU-like devices (decode.cl). */
 #include "fused.h"
+#include "tiles.h"
 #include "variant_list.h"
 
 #include <stdio.h>
 
 #define MAX_ROWS 8
 #define KEYS 256
-
-static int round_up(int x, int step) {
-    return (x + step - 1) / step * step;
-}
 
 /* Of one head of k and v: the queries of all heads that share it. */
 static int64_t rows_of(const struct problem *p) {
@@ -24,9 +21,9 @@ static int rows_below(const struct problem *p, int most) {
 /* Mirrors carve() in decode.cl. */
 static size_t local_bytes(const struct problem *p, const struct tuning *t) {
     const int *v = t->value;
-    const int reals = round_up(p->head_dim_qk, v[VEC]) + round_up(p->head_dim_v, v[VEC]) +
-                      round_up(v[BLOCK_KV], v[VEC]) + 2;
-    return (size_t)round_up(v[BLOCK_Q], v[MICRO_Q]) * (size_t)reals * mha_real_bytes(p->dtype);
+    const int reals = mha_round_up(p->head_dim_qk, v[VEC]) + mha_round_up(p->head_dim_v, v[VEC]) +
+                      mha_round_up(v[BLOCK_KV], v[VEC]) + 2;
+    return (size_t)mha_round_up(v[BLOCK_Q], v[MICRO_Q]) * (size_t)reals * mha_real_bytes(p->dtype);
 }
 
 static int64_t groups_of(const struct problem *p, const struct tuning *t) {
@@ -68,7 +65,7 @@ static void heuristic_split(const struct problem *p, const struct device_caps *c
 static void fit(const struct problem *p, struct tuning *t) {
     int *v = t->value;
     v[BLOCK_Q] = rows_below(p, v[BLOCK_Q]);
-    v[SPLIT_KEYS] = round_up(v[SPLIT_KEYS], v[BLOCK_KV]);
+    v[SPLIT_KEYS] = mha_round_up(v[SPLIT_KEYS], v[BLOCK_KV]);
 }
 
 static bool legal(const struct problem *p, const struct device_caps *caps, const struct tuning *t,
@@ -112,7 +109,7 @@ static double loops(const struct problem *p, const struct tuning *t) {
     const double keys = (double)p->seqlen_kv + 2 * v[VEC];
     const double tiles = (double)p->seqlen_kv / v[BLOCK_KV] + 2;
     const int whole = p->head_dim_v / (v[MICRO_D] * v[VEC]);
-    const double rest = (double)round_up(p->head_dim_v, v[VEC]) / v[VEC] - whole * v[MICRO_D];
+    const double rest = (double)mha_round_up(p->head_dim_v, v[VEC]) / v[VEC] - whole * v[MICRO_D];
     /* Of MICRO_Q rows; then of each. */
     const double qk = keys * ((double)(p->head_dim_qk / v[VEC]) / v[MICRO_KV] + 1.0 / v[VEC] +
                               lanes_beyond(p->head_dim_qk, v[VEC]));
@@ -120,7 +117,7 @@ static double loops(const struct problem *p, const struct tuning *t) {
     const double row = (keys + tiles) * (rest + lanes_beyond(p->head_dim_v, v[VEC])) +
                        2 * keys * (1 + 1.0 / v[VEC]) + tiles * (2.0 * v[VEC] + 1) +
                        2 * ((double)p->head_dim_qk + p->head_dim_v + 2 * v[VEC]);
-    const double groups = (double)round_up(v[BLOCK_Q], v[MICRO_Q]) / v[MICRO_Q];
+    const double groups = (double)mha_round_up(v[BLOCK_Q], v[MICRO_Q]) / v[MICRO_Q];
     return groups * (qk + pv + v[MICRO_Q] * row);
 }
 

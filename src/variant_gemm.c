@@ -1,14 +1,11 @@
 /* gemm_reference, gemm_panel and gemm_tile: linear projections. */
+#include "tiles.h"
 #include "variant_list.h"
 
 #include <stdio.h>
 
 static int64_t blocks_of(int64_t length, int64_t step) {
     return (length + step - 1) / step;
-}
-
-static int round_up(int x, int step) {
-    return (int)blocks_of(x, step) * step;
 }
 
 static int clamp(int x, int low, int high) {
@@ -130,32 +127,27 @@ const struct variant mha_variant_gemm_reference = {
 /* Mirrors gemm_panel.cl: a slice of x, and sums where there is more than one slice. */
 static size_t panel_local(const struct problem *p, const struct tuning *t) {
     const int *v = t->value;
-    const size_t rows = (size_t)round_up(v[BLOCK_M], v[MICRO_M]);
+    const size_t rows = (size_t)mha_round_up(v[BLOCK_M], v[MICRO_M]);
     const size_t sums = p->in_features > v[BLOCK_K] ? (size_t)v[BLOCK_N] : 0;
     return rows * ((size_t)(v[BLOCK_K] + v[VEC]) + sums) * mha_real_bytes(p->dtype);
-}
-
-/* Few, equal blocks: a last block that is nearly empty costs as much as a full one. */
-static int even_block(int length, int most, int step) {
-    const int parts = (int)blocks_of(length > 0 ? length : 1, most);
-    return round_up((int)blocks_of(length > 0 ? length : 1, parts), step);
 }
 
 static void panel_heuristic(const struct problem *p, const struct device_caps *caps,
                             struct tuning *t) {
     const int width = clamp((int)caps->float_vector, 4, 16) / (p->dtype == MHA_F64 ? 2 : 1);
     /* 32 registers hold 12 x 2 sums with AVX-512, 16 hold 6 x 2 with AVX2. */
-    const bool is_wide = caps->float_vector >= 16;
+    static const int wide[] = {12, 10, 8, 0}, narrow[] = {6, 0};
+    const int *tiles = caps->float_vector >= 16 ? wide : narrow;
     int most_m = 48, most_n = 256;
     *t = (struct tuning){{0}};
     t->value[VEC] = width;
     t->value[LANE_VECTORS] = 2;
-    t->value[MICRO_M] = p->rows < 4 ? 1 : p->rows < 8 ? 4 : is_wide ? 12 : 6;
+    t->value[MICRO_M] = p->rows < 4 ? 1 : p->rows < 8 ? 4 : mha_even_tile(p->rows, tiles);
     /* As long as local memory allows: sums that need not leave the registers. */
     t->value[BLOCK_K] = 768;
     for (;;) {
-        t->value[BLOCK_M] = even_block(p->rows, most_m, t->value[MICRO_M]);
-        t->value[BLOCK_N] = even_block(p->out_features, most_n, panel_columns(t));
+        t->value[BLOCK_M] = mha_even_block(p->rows, most_m, t->value[MICRO_M]);
+        t->value[BLOCK_N] = mha_even_block(p->out_features, most_n, panel_columns(t));
         const int64_t blocks =
             blocks_of(p->rows, t->value[BLOCK_M]) * blocks_of(p->out_features, t->value[BLOCK_N]);
         const bool is_idle = blocks < 8 * (int64_t)caps->compute_units;
@@ -175,8 +167,8 @@ static void panel_heuristic(const struct problem *p, const struct device_caps *c
 
 static void panel_fit(const struct problem *p, struct tuning *t) {
     int *v = t->value;
-    v[BLOCK_M] = even_block(p->rows, v[BLOCK_M], v[MICRO_M]);
-    v[BLOCK_N] = even_block(p->out_features, v[BLOCK_N], panel_columns(t));
+    v[BLOCK_M] = mha_even_block(p->rows, v[BLOCK_M], v[MICRO_M]);
+    v[BLOCK_N] = mha_even_block(p->out_features, v[BLOCK_N], panel_columns(t));
 }
 
 static bool panel_legal(const struct problem *p, const struct device_caps *caps,
@@ -226,7 +218,7 @@ const struct variant mha_variant_gemm_panel = {
     .kernels = {{"gemm_panel", true}, {"gemm_pack", false}},
     .tunables = {{VEC, true, {2, 4, 8, 16}},
                  {LANE_VECTORS, true, {1, 2, 3, 4}},
-                 {MICRO_M, true, {1, 4, 6, 8, 12, 14}},
+                 {MICRO_M, true, {1, 4, 6, 8, 10, 12, 14}},
                  {BLOCK_M, false, {12, 24, 48, 72, 96, 144, 192, 264}},
                  {BLOCK_N, false, {32, 64, 96, 128, 192, 256, 384}},
                  {BLOCK_K, true, {48, 96, 192, 256, 384, 512, 768}}},

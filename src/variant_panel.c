@@ -1,29 +1,26 @@
 /* panel and panel_split: fused kernels for CPU-like devices (panel.cl). Head sizes and block sizes
  * are kernel arguments: one program per storage type serves them all. */
 #include "fused.h"
+#include "tiles.h"
 #include "variant_list.h"
 
 #include <stdio.h>
-
-static int round_up(int x, int step) {
-    return (x + step - 1) / step * step;
-}
 
 static int clamp(int x, int low, int high) {
     return x < low ? low : x > high ? high : x;
 }
 
 static int d_v_of(const struct problem *p, const struct tuning *t) {
-    return round_up(p->head_dim_v, t->value[VEC] * t->value[MICRO_D]);
+    return mha_round_up(p->head_dim_v, t->value[VEC] * t->value[MICRO_D]);
 }
 
 /* Mirrors carve() in panel.cl. */
 static size_t local_bytes(const struct problem *p, const struct tuning *t) {
     const int *v = t->value;
-    const size_t keys = (size_t)round_up(v[BLOCK_KV], v[VEC] * v[LANE_VECTORS]);
-    const size_t d_qk = (size_t)round_up(p->head_dim_qk, v[VEC]), d_v = (size_t)d_v_of(p, t);
+    const size_t keys = (size_t)mha_round_up(v[BLOCK_KV], v[VEC] * v[LANE_VECTORS]);
+    const size_t d_qk = (size_t)mha_round_up(p->head_dim_qk, v[VEC]), d_v = (size_t)d_v_of(p, t);
     const size_t queries = (size_t)v[BLOCK_Q], rows = (size_t)v[MICRO_Q];
-    const size_t stats = 2 * queries / rows * (size_t)round_up(v[MICRO_Q], v[VEC]);
+    const size_t stats = 2 * queries / rows * (size_t)mha_round_up(v[MICRO_Q], v[VEC]);
     const size_t step = (size_t)(v[VEC] * v[MICRO_D]);
     const size_t copied = (size_t)p->head_dim_v % step ? step : 0; /* of a row of v */
     return (queries * (d_qk + d_v) + keys * (d_qk + copied + rows) + stats) *
@@ -33,7 +30,7 @@ static size_t local_bytes(const struct problem *p, const struct tuning *t) {
 /* As many vectors of value dims as keep the accumulators, but for those of a step, in registers,
  * and none left over. */
 static int choose_micro_d(const struct problem *p, int vec, int most) {
-    const int vectors = round_up(p->head_dim_v, vec) / vec;
+    const int vectors = mha_round_up(p->head_dim_v, vec) / vec;
     while (most > 1 && vectors % most)
         --most;
     return most;
@@ -45,17 +42,12 @@ static void choose_registers(const struct problem *p, const struct device_caps *
                              struct tuning *t) {
     const int width = clamp((int)caps->float_vector, 4, 16) / (p->dtype == MHA_F64 ? 2 : 1);
     const bool is_wide = caps->float_vector >= 16;
+    static const int wide[] = {8, 10, 6, 0}, narrow[] = {6, 0};
+    const int *tiles = is_wide ? wide : narrow;
     t->value[VEC] = width;
     t->value[LANE_VECTORS] = is_wide ? 1 : 2;
-    t->value[MICRO_Q] = is_wide ? 8 : 6;
+    t->value[MICRO_Q] = mha_even_tile(p->flags & MHA_BATCH_INVARIANT ? 0 : p->seqlen_q, tiles);
     t->value[MICRO_D] = choose_micro_d(p, width, is_wide ? 3 : 2);
-}
-
-/* Few, equal blocks: a last block that is nearly empty costs as much as a full one. */
-static int even_block(int length, int most, int step) {
-    const int parts = (length + most - 1) / most;
-    return parts ? clamp(round_up((length + parts - 1) / parts, step), step, round_up(most, step))
-                 : step;
 }
 
 /* Weights are known when all keys are. */
@@ -76,10 +68,12 @@ static void choose_blocks(const struct problem *p, const struct device_caps *cap
     const bool is_invariant = p->flags & MHA_BATCH_INVARIANT;
     int most_q = 512, most_kv = most_keys(p, 272);
     for (;;) {
-        t->value[BLOCK_Q] = even_block(is_invariant ? most_q : p->seqlen_q, most_q, rows);
-        t->value[BLOCK_KV] = even_block(p->seqlen_kv, most_kv, lanes);
-        const int blocks_q = p->seqlen_q / t->value[BLOCK_Q] + 1;
-        const bool is_idle = !is_invariant && heads * blocks_q < 4 * (int64_t)caps->compute_units;
+        t->value[BLOCK_Q] = mha_even_block(is_invariant ? most_q : p->seqlen_q, most_q, rows);
+        t->value[BLOCK_KV] = mha_even_block(p->seqlen_kv, most_kv, lanes);
+        const int64_t units = caps->compute_units;
+        const int64_t groups = heads * ((p->seqlen_q + t->value[BLOCK_Q] - 1) / t->value[BLOCK_Q]);
+        const bool is_even = groups >= 2 * units && groups % units == 0;
+        const bool is_idle = !is_invariant && groups < 4 * units && !is_even;
         const bool is_large = local_bytes(p, t) > caps->local_bytes;
         if (is_idle && most_q > 32)
             most_q = most_q * 2 / 3;
@@ -100,9 +94,9 @@ static void heuristic(const struct problem *p, const struct device_caps *caps, s
 
 static void fit(const struct problem *p, struct tuning *t) {
     int *v = t->value;
-    v[BLOCK_Q] = even_block(p->seqlen_q, v[BLOCK_Q], v[MICRO_Q]);
-    v[BLOCK_KV] = even_block(p->seqlen_kv, most_keys(p, v[BLOCK_KV]), v[VEC] * v[LANE_VECTORS]);
-    v[SPLIT_KEYS] = round_up(v[SPLIT_KEYS], v[BLOCK_KV]);
+    v[BLOCK_Q] = mha_even_block(p->seqlen_q, v[BLOCK_Q], v[MICRO_Q]);
+    v[BLOCK_KV] = mha_even_block(p->seqlen_kv, most_keys(p, v[BLOCK_KV]), v[VEC] * v[LANE_VECTORS]);
+    v[SPLIT_KEYS] = mha_round_up(v[SPLIT_KEYS], v[BLOCK_KV]);
 }
 
 static void heuristic_split(const struct problem *p, const struct device_caps *caps,

@@ -183,7 +183,7 @@ Test(worker, no_fault) {
 Test(worker, many_faults_at_once) {
     const char *const argv[] = {FAKE_WORKER, "crash:20", "say-wrong:40",
                                 "zero:60",   "noise:30", NULL};
-    static const int blocks[] = {16, 32, 48, 64, 96, 128, 160, 192, 208};
+    static const int blocks[] = {16, 32, 64, 96, 128, 160, 208, 272, 512};
     int counts[REMOTE_RESULTS] = {0};
     struct remote *remote = open_fake(argv);
     for (int again = 0; again < 2; ++again)

@@ -1,0 +1,17 @@
+/* Tile sizes that waste little of a length. Lengths may be 0, sizes are >= 1. */
+#ifndef MHA_TILES_H
+#define MHA_TILES_H
+
+#include <stdint.h>
+
+int mha_round_up(int length, int step);
+
+/* The size of few, equal blocks of at most `most`, in steps of `step`: a last block that is nearly
+ * empty costs as much as a full one. */
+int mha_even_block(int length, int most, int step);
+
+/* The first of the sizes, which end with 0, but a later one where that saves a hundredth of the
+ * length or more. */
+int mha_even_tile(int length, const int *sizes);
+
+#endif
