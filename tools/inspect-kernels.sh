@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# What compilers make of the kernels: no vector may be spilt in a hot loop of what runs on PoCL by
+# default, and a table of registers, spills and local memory on GPUs, by their offline compilers.
+#
+#   tools/inspect-kernels.sh [--shapes TEXT] [--cpu | --gpu]
+#
+# --shapes      parts of the benchmark's shapes or their names, by commas (default: all)
+# --cpu, --gpu  only one of the two
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+TOOLS_LOGS=build/tools-logs
+# shellcheck source=tools/packages.sh
+. tools/packages.sh
+
+BUILD=build-bench
+PYTHON=$TOOLS_CACHE/bench/bin/python
+
+what=both
+shapes=
+while [ $# -gt 0 ]; do
+    case $1 in
+    --cpu | --gpu) what=${1#--} ;;
+    --shapes)
+        [ $# -ge 2 ] || fail "$1 needs a value"
+        shapes=$2
+        shift
+        ;;
+    -h | --help)
+        sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"
+        exit 0
+        ;;
+    *) fail "unknown option $1; try --help" ;;
+    esac
+    shift
+done
+
+require compiler meson ninja pkg-config opencl-headers opencl-loader jansson python-venv ||
+    fail "the library can't be built here"
+build_in "$BUILD" --buildtype=release -Dtests=disabled -Dexamples=disabled -Dtune=disabled &&
+    quietly inspect-compile "$MESON" compile -C "$BUILD" mha-bench-opencl mha-programs ||
+    fail "the kernels can't be compiled"
+
+status=0
+if [ "$what" != gpu ]; then
+    require pocl || fail "PoCL can't be installed"
+    if [ ! -x "$PYTHON" ]; then
+        quietly bench-venv python3 -m venv "${PYTHON%/bin/python}"
+        quietly bench-pip "${PYTHON%python}pip" install --no-cache-dir --progress-bar off numpy \
+            matplotlib
+    fi
+    vendors=$(mktemp -d)
+    trap 'rm -rf "$vendors"' EXIT
+    cp "$(icd_file pocl)" "$vendors/"
+    "$PYTHON" tools/inspect/loops.py --opencl "$BUILD/tools/mha-bench-opencl" --vendors "$vendors" \
+        --shapes "$shapes" || status=$?
+fi
+if [ "$what" != cpu ]; then
+    python3 tools/inspect/registers.py "$BUILD/tools/mha-programs" || status=$?
+fi
+exit "$status"
