@@ -125,15 +125,30 @@ Test(unit, every_device_gets_a_legal_projection) {
             }
 }
 
-Test(unit, scores_go_to_staged) {
+/* The variant chosen for weights or scores of so many keys. */
+static const char *variant_of_scores(const struct device_caps *caps, mha_scores_stage stage,
+                                     int32_t seqlen_kv) {
     mha_attention_desc desc = vit();
     desc.flags = MHA_SCORES;
+    desc.scores_stage = stage;
+    desc.max_seqlen_kv = seqlen_kv;
     const struct problem problem = problem_of(&desc);
+    struct selection selection;
+    cr_assert_eq(mha_select(&problem, caps, NULL, 0, &selection, NULL), MHA_SUCCESS);
+    return selection.variant->name;
+}
+
+/* Weights of one tile are a by-product of panel; whatever else is staged's. */
+Test(unit, scores_go_to_staged) {
     for (size_t d = 0; d < DEVICE_COUNT; ++d) {
         const struct device_caps caps = caps_of(d);
-        struct selection selection;
-        cr_assert_eq(mha_select(&problem, &caps, NULL, 0, &selection, NULL), MHA_SUCCESS);
-        cr_expect_str_eq(selection.variant->name, "staged");
+        const bool is_panel = caps.is_cpu && caps.float_vector > 1;
+        cr_expect_str_eq(variant_of_scores(&caps, MHA_STAGE_WEIGHTS, 50),
+                         is_panel ? "panel" : "staged", "%s", devices[d].name);
+        cr_expect_str_eq(variant_of_scores(&caps, MHA_STAGE_WEIGHTS, 1 << 20), "staged");
+        cr_expect_str_eq(variant_of_scores(&caps, MHA_STAGE_SCALED, 50), "staged");
+        cr_expect_str_eq(variant_of_scores(&caps, MHA_STAGE_WEIGHTS, 0),
+                         is_panel ? "panel" : "staged");
     }
 }
 
