@@ -96,7 +96,7 @@ static void prefer_attention(const struct problem *problem, const struct device_
         {split && is_panel ? "panel_split" : NULL, "few queries, CPU: the keys are shared out"},
         {split && !is_panel ? "flash_split" : NULL, "few queries: the keys are shared out"},
         {is_panel ? "panel" : "flash",
-         is_panel ? "CPU: explicit vectors, packed panels" : "work-group tiles in local memory"},
+         is_panel ? "CPU: explicit vectors, register tiles" : "work-group tiles in local memory"},
         {"staged", "the fused variants can't do this"},
         {"reference", "nothing faster can do this"},
     };

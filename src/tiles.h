@@ -2,16 +2,14 @@
 #ifndef MHA_TILES_H
 #define MHA_TILES_H
 
-#include <stdint.h>
-
 int mha_round_up(int length, int step);
 
-/* The size of few, equal blocks of at most `most`, in steps of `step`: a last block that is nearly
- * empty costs as much as a full one. */
+/* The size of few, equal blocks of at most `most`, rounded up to a step: a last block that is
+ * nearly empty costs as much as a full one. */
 int mha_even_block(int length, int most, int step);
 
-/* The first of the sizes, which end with 0, but a later one where that saves a hundredth of the
- * length or more. */
+/* The first of the sizes, which end with 0, but a later one where that saves more than a
+ * hundredth of the length. */
 int mha_even_tile(int length, const int *sizes);
 
 #endif

@@ -75,11 +75,12 @@ static void choose_blocks(const struct problem *p, const struct device_caps *cap
         const bool is_even = groups >= 2 * units && groups % units == 0;
         const bool is_idle = !is_invariant && groups < 4 * units && !is_even;
         const bool is_large = local_bytes(p, t) > caps->local_bytes;
+        const bool can_narrow = most_kv > lanes && !needs_one_tile(p);
         if (is_idle && most_q > 32)
             most_q = most_q * 2 / 3;
-        else if (is_large && most_q > rows && (most_q > most_kv || needs_one_tile(p)))
+        else if (is_large && most_q > rows && (most_q > most_kv || !can_narrow))
             most_q = most_q * 7 / 8;
-        else if (is_large && most_kv > lanes && !needs_one_tile(p))
+        else if (is_large && can_narrow)
             most_kv = most_kv * 7 / 8;
         else
             return;
@@ -112,9 +113,13 @@ static bool legal(const struct problem *p, const struct device_caps *caps, const
         snprintf(why, why_bytes, "gives weights, but no scores");
         return false;
     }
-    if (needs_one_tile(p) && (v[BLOCK_KV] < p->seqlen_kv || v[SPLIT_KEYS])) {
-        snprintf(why, why_bytes, "gives weights of one tile only, and %d keys are not one",
-                 p->seqlen_kv);
+    if (needs_one_tile(p) && v[SPLIT_KEYS]) {
+        snprintf(why, why_bytes, "gives no weights, since it shares out the keys");
+        return false;
+    }
+    if (needs_one_tile(p) && v[BLOCK_KV] < p->seqlen_kv) {
+        snprintf(why, why_bytes, "gives weights where BLOCK_KV %d is all of %d keys only",
+                 v[BLOCK_KV], p->seqlen_kv);
         return false;
     }
     if (v[BLOCK_Q] % v[MICRO_Q]) {
@@ -126,7 +131,8 @@ static bool legal(const struct problem *p, const struct device_caps *caps, const
         return false;
     const size_t bytes = local_bytes(p, t);
     if (bytes > caps->local_bytes) {
-        snprintf(why, why_bytes, "needs %zu bytes of local memory, the device has %llu", bytes,
+        snprintf(why, why_bytes, "needs %zu bytes of local memory%s, the device has %llu", bytes,
+                 needs_one_tile(p) ? " for weights of all keys" : "",
                  (unsigned long long)caps->local_bytes);
         return false;
     }

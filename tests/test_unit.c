@@ -41,6 +41,7 @@ static const struct {
     {"llvmpipe", true, 8, 1, 1024, 64 << 10},      {"Apple CPU", true, 8, 4, 1, 32 << 10},
     {"desktop GPU", false, 80, 1, 1024, 48 << 10}, {"Mali", false, 12, 4, 256, 32 << 10},
     {"Adreno", false, 6, 1, 128, 16 << 10},        {"tiny GPU", false, 1, 1, 64, 16 << 10},
+    {"AVX2 CPU", true, 8, 8, 4096, 32 << 10},
 };
 #define DEVICE_COUNT (sizeof(devices) / sizeof(*devices))
 

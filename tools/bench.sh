@@ -63,11 +63,8 @@ if [ "$install" = 1 ]; then
     quietly bench-pip "$PEERS/bin/pip" install --no-cache-dir --progress-bar off --only-binary :all: \
         --upgrade "${PEER_PACKAGES[@]}" || fail "the peers could not be installed"
 fi
-if [ ! -x "$PEERS/bin/python" ]; then
-    note "there are no peers; --install-peers gets them"
-    quietly bench-venv python3 -m venv "$PEERS"
-    quietly bench-pip "$PEERS/bin/pip" install --no-cache-dir --progress-bar off numpy matplotlib
-fi
+[ -x "$PEERS/bin/python" ] || note "there are no peers; --install-peers gets them"
+plotting_python "$PEERS" || fail "numpy and matplotlib could not be installed"
 
 # A folder with the only .icd file that a device's process shall see.
 vendors=$(mktemp -d)

@@ -6,6 +6,8 @@
 #
 # --shapes      parts of the benchmark's shapes or their names, by commas (default: all)
 # --cpu, --gpu  only one of the two
+#
+# For GPUs it takes what is installed: clang with libclc, and ptxas (NVIDIA) or ocloc (Intel).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 TOOLS_LOGS=build/tools-logs
@@ -13,7 +15,7 @@ TOOLS_LOGS=build/tools-logs
 . tools/packages.sh
 
 BUILD=build-bench
-PYTHON=$TOOLS_CACHE/bench/bin/python
+PEERS=$TOOLS_CACHE/bench
 
 what=both
 shapes=
@@ -43,15 +45,11 @@ build_in "$BUILD" --buildtype=release -Dtests=disabled -Dexamples=disabled -Dtun
 status=0
 if [ "$what" != gpu ]; then
     require pocl || fail "PoCL can't be installed"
-    if [ ! -x "$PYTHON" ]; then
-        quietly bench-venv python3 -m venv "${PYTHON%/bin/python}"
-        quietly bench-pip "${PYTHON%python}pip" install --no-cache-dir --progress-bar off numpy \
-            matplotlib
-    fi
+    plotting_python "$PEERS" || fail "numpy and matplotlib could not be installed"
     vendors=$(mktemp -d)
     trap 'rm -rf "$vendors"' EXIT
     cp "$(icd_file pocl)" "$vendors/"
-    "$PYTHON" tools/inspect/loops.py --opencl "$BUILD/tools/mha-bench-opencl" --vendors "$vendors" \
+    "$PEERS/bin/python" tools/inspect/loops.py --opencl "$BUILD/tools/mha-bench-opencl" --vendors "$vendors" \
         --shapes "$shapes" || status=$?
 fi
 if [ "$what" != cpu ]; then

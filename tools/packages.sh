@@ -276,6 +276,13 @@ newer_meson() {
         find_meson
 }
 
+# A Python environment in $1 that has numpy and matplotlib.
+plotting_python() {
+    "$1/bin/python" -c 'import numpy, matplotlib' 2>/dev/null && return
+    quietly python-venv python3 -m venv "$1" &&
+        quietly python-pip "$1/bin/pip" install --no-cache-dir --progress-bar off numpy matplotlib
+}
+
 # build_in DIR OPTION...: configures where needed, then builds. Warnings of the project's own code
 # are shown also when the build succeeds.
 build_in() {

@@ -5,7 +5,7 @@ Usage: loops.py --opencl PROGRAM [--vendors ICD-FOLDER] [--shapes TEXT]
 For each of the benchmark's shapes the kernels are compiled into an empty cache and run once; then
 every innermost loop with multiply-adds of vectors is looked at. A vector that is stored on the stack
 there is a spill; a constant that is but loaded from it costs no more than from elsewhere. Exit status
-1 where there is a spill. tools/inspect-kernels.sh calls this.
+1 where there is a spill, 2 where nothing could be looked at. tools/inspect-kernels.sh calls this.
 """
 
 from __future__ import annotations
@@ -75,6 +75,11 @@ def find_loops(function: list[tuple[int, str, str]]) -> list[Loop]:
     return [loop for loop in loops if loop.fmas >= LEAST_FMAS]
 
 
+def give_up(why: str) -> None:
+    print(why, file=sys.stderr)
+    sys.exit(2)
+
+
 def run_case(side: bench.Side, case: cases.Case, folder: pathlib.Path) -> dict:
     cases.write_inputs(cases.make_inputs(case), folder)
     facts = side.ask({"do": "open", "case": case.to_json(folder)})
@@ -92,16 +97,18 @@ def inspect(case: cases.Case, options: argparse.Namespace) -> int:
             environment["OCL_ICD_VENDORS"] = options.vendors
         side = bench.Side([options.opencl, "Portable"], environment)
         if not side.start():
-            sys.exit(f"PoCL can't be used: {side.missing}")
+            give_up(f"PoCL can't be used: {side.missing}")
         facts = run_case(side, case, folder)
         side.end()
         objects = sorted((folder / "pocl").rglob("*.so"))
         if not objects:
-            sys.exit("PoCL's cache holds no object")
+            give_up("PoCL's cache holds no object")
         print(f"{case.text}: {facts.get('variant')} {facts.get('parameters')}")
         # The same code is there for small grids and large ones: once is enough.
         found = {(path.stem, loop) for path in objects for function in read_functions(path)
                  for loop in find_loops(function)}
+        if not found:
+            give_up(f"{case.text}: no loop with {LEAST_FMAS} multiply-adds was recognised")
         for kernel, loop in sorted(found, key=lambda each: (each[0], -each[1].fmas)):
             print(f"  {kernel:16} {loop.instructions:4} instructions, {loop.fmas:3} multiply-adds, "
                   f"{loop.spills} spills")
@@ -118,7 +125,7 @@ def main() -> int:
     chosen = [case for case in cases.CASES
               if not words or any(word in case.text or word in case.name for word in words)]
     if not chosen:
-        sys.exit("no shape is called so")
+        give_up("no shape is called so")
     spills = sum(inspect(case, options) for case in chosen)
     print(f"{len(chosen)} shapes, {spills} spills in hot loops")
     return 1 if spills else 0

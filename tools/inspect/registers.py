@@ -4,7 +4,8 @@ Usage: registers.py PROGRAMS
 
 PROGRAMS is mha-programs, which prints the kernels at their heuristics' tile sizes. Compiles for an
 NVIDIA A100 (ptxas), AMD's RDNA 2 (LLVM) and Intel's Xe (ocloc), without a device. Where a compiler
-is missing its columns say so. tools/inspect-kernels.sh calls this.
+is missing the last lines say so; where one fails on a kernel the exit status is 1.
+tools/inspect-kernels.sh calls this.
 """
 
 from __future__ import annotations
@@ -25,7 +26,11 @@ NAMES = re.compile(r"^(flash|flash_split|staged|gemm_tile)-(f32|f16)-gpu$")
 
 
 class Missing(Exception):
-    pass
+    """A compiler that is not installed."""
+
+
+class Failed(Exception):
+    """One that does not take the kernel."""
 
 
 def need(*programs: str | None) -> None:
@@ -37,7 +42,7 @@ def need(*programs: str | None) -> None:
 def run(*command: object) -> str:
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
     if done.returncode:
-        raise Missing((done.stderr.strip().splitlines() or ["it failed"])[0])
+        raise Failed((done.stderr.strip().splitlines() or ["it failed"])[0])
     return done.stdout + done.stderr
 
 
@@ -101,7 +106,7 @@ def intel(source: pathlib.Path) -> dict[str, str]:
         found[part.split()[0]] = (f"SIMD{lanes[1] if lanes else '?'}, {spills[1] if spills else 0} "
                                   f"spilt, {local[1] if local else 0} local")
     if not found:
-        raise Missing("ocloc tells nothing of its kernels")
+        raise Failed("ocloc tells nothing of its kernels")
     return found
 
 
@@ -111,7 +116,7 @@ TARGETS = {"NVIDIA sm_80": nvidia, "AMD gfx1030": amd, "Intel DG2": intel}
 def main() -> int:
     programs = sys.argv[1]
     names = [name for name in run(programs).split() if NAMES.match(name)]
-    reasons = {}
+    reasons, failures = {}, 0
     print("program | kernel | " + " | ".join(TARGETS))
     with tempfile.TemporaryDirectory() as folder:
         for name in names:
@@ -123,12 +128,15 @@ def main() -> int:
                     results[target] = inspect(source)
                 except Missing as missing:
                     reasons[target] = str(missing)
+                except Failed as failed:
+                    failures += 1
+                    print(f"{name} | {target}: {failed}")
             for kernel in sorted({kernel for result in results.values() for kernel in result}):
                 cells = [results.get(target, {}).get(kernel, "-") for target in TARGETS]
                 print(f"{name} | {kernel} | " + " | ".join(cells))
     for target, reason in reasons.items():
         print(f"{target}: skipped: {reason}")
-    return 0
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":
