@@ -12,8 +12,10 @@ int mha_even_block(int length, int most, int step) {
 
 int mha_even_tile(int length, const int *sizes) {
     int best = sizes[0];
-    for (int i = 1; sizes[i]; ++i)
-        if (mha_round_up(length, best) - mha_round_up(length, sizes[i]) > length / 100)
+    for (int i = 1; sizes[i]; ++i) {
+        const int saved = mha_round_up(length, best) - mha_round_up(length, sizes[i]);
+        if (saved > length / (sizes[i] < best ? 50 : 100))
             best = sizes[i];
+    }
     return best;
 }

@@ -9,7 +9,7 @@ int mha_round_up(int length, int step);
 int mha_even_block(int length, int most, int step);
 
 /* The first of the sizes, which end with 0, but a later one where that saves more than a
- * hundredth of the length. */
+ * hundredth of the length, a fiftieth if it is smaller. */
 int mha_even_tile(int length, const int *sizes);
 
 #endif

@@ -1,5 +1,6 @@
 /* panel and panel_split: fused kernels for CPU-like devices (panel.cl). Head sizes and block sizes
- * are kernel arguments: one program per storage type serves them all. */
+ * are kernel arguments; only the register tile follows the shape, so that a few programs serve all
+ * shapes of a storage type. */
 #include "fused.h"
 #include "tiles.h"
 #include "variant_list.h"
@@ -66,7 +67,7 @@ static void choose_blocks(const struct problem *p, const struct device_caps *cap
     const int rows = t->value[MICRO_Q], lanes = t->value[VEC] * t->value[LANE_VECTORS];
     const int64_t heads = (int64_t)p->batch * p->q_heads;
     const bool is_invariant = p->flags & MHA_BATCH_INVARIANT;
-    int most_q = 512, most_kv = most_keys(p, 272);
+    int most_q = is_invariant ? 208 : 512, most_kv = most_keys(p, 272);
     for (;;) {
         t->value[BLOCK_Q] = mha_even_block(is_invariant ? most_q : p->seqlen_q, most_q, rows);
         t->value[BLOCK_KV] = mha_even_block(p->seqlen_kv, most_kv, lanes);
@@ -144,10 +145,13 @@ static double loops(const struct problem *p, const struct tuning *t) {
     const double keys = (double)p->seqlen_kv + v[VEC] * v[LANE_VECTORS], queries = v[BLOCK_Q];
     const double d_qk = p->head_dim_qk, d_v = d_v_of(p, t);
     const double strips = queries / v[MICRO_Q], tiles = keys / v[BLOCK_KV] + 1;
-    const double copy = (keys + queries) * (d_qk + 2 * d_v) / v[VEC] + keys * v[VEC];
+    const double copy = (keys + queries) * (d_qk + 2 * d_v) / v[VEC] + 2 * keys * v[VEC];
     const double qk = keys * d_qk / (v[VEC] * v[LANE_VECTORS]);
     const double pv = keys * d_v / (v[VEC] * v[MICRO_D]);
-    return copy + strips * (qk + pv + v[MICRO_Q] * (3 * keys + 4 * tiles)) + 2 * queries * d_v;
+    /* With a NaN in each step of v, the sums once more, one vector at a time. */
+    const double again = v[MICRO_Q] * (d_v / v[VEC]) * (keys + v[VEC]);
+    const double rows = v[MICRO_Q] * (3 * keys + 4 * tiles);
+    return copy + strips * (qk + pv + again + rows) + 2 * queries * d_v;
 }
 
 #define PANEL_FILES                                                                                \
