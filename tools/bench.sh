@@ -52,11 +52,7 @@ while [ $# -gt 0 ]; do
     shift
 done
 
-require compiler meson ninja pkg-config opencl-headers opencl-loader jansson python-venv ||
-    fail "the library can't be built here"
-build_in "$BUILD" --buildtype=release -Dtests=disabled -Dexamples=disabled -Dtune=disabled &&
-    quietly bench-compile "$MESON" compile -C "$BUILD" mha-bench-opencl ||
-    fail "the benchmark can't be built"
+build_released "$BUILD" mha-bench-opencl || fail "the benchmark can't be built"
 
 if [ "$install" = 1 ]; then
     [ -x "$PEERS/bin/python" ] || quietly bench-venv python3 -m venv "$PEERS"
@@ -66,27 +62,18 @@ fi
 [ -x "$PEERS/bin/python" ] || note "there are no peers; --install-peers gets them"
 plotting_python "$PEERS" || fail "numpy and matplotlib could not be installed"
 
-# A folder with the only .icd file that a device's process shall see.
 vendors=$(mktemp -d)
 trap 'rm -rf "$vendors"' EXIT
-one_vendor() {
-    mkdir -p "$vendors/$1"
-    case $2 in
-    *.icd) cp "$2" "$vendors/$1/" ;;
-    *) printf '%s\n' "$2" >"$vendors/$1/only.icd" ;;
-    esac
-}
-
 for device in ${devices//,/ }; do
     case $device in
     pocl)
         require pocl || fail "PoCL can't be installed"
-        one_vendor pocl "$(icd_file pocl)"
+        one_vendor "$vendors/pocl" "$(icd_file pocl)"
         options+=(--device "Portable=$vendors/pocl")
         ;;
     intel)
         library=$(intel_library) || fail "the Intel CPU runtime can't be installed"
-        one_vendor intel "$library"
+        one_vendor "$vendors/intel" "$library"
         options+=(--device "Intel(R) OpenCL=$vendors/intel")
         ;;
     *) options+=(--device "$device") ;;

@@ -36,11 +36,7 @@ while [ $# -gt 0 ]; do
     shift
 done
 
-require compiler meson ninja pkg-config opencl-headers opencl-loader jansson python-venv ||
-    fail "the library can't be built here"
-build_in "$BUILD" --buildtype=release -Dtests=disabled -Dexamples=disabled -Dtune=disabled &&
-    quietly inspect-compile "$MESON" compile -C "$BUILD" mha-bench-opencl mha-programs ||
-    fail "the kernels can't be compiled"
+build_released "$BUILD" mha-bench-opencl mha-programs || fail "the kernels can't be compiled"
 
 status=0
 if [ "$what" != gpu ]; then
@@ -48,9 +44,9 @@ if [ "$what" != gpu ]; then
     plotting_python "$PEERS" || fail "numpy and matplotlib could not be installed"
     vendors=$(mktemp -d)
     trap 'rm -rf "$vendors"' EXIT
-    cp "$(icd_file pocl)" "$vendors/"
-    "$PEERS/bin/python" tools/inspect/loops.py --opencl "$BUILD/tools/mha-bench-opencl" --vendors "$vendors" \
-        --shapes "$shapes" || status=$?
+    one_vendor "$vendors" "$(icd_file pocl)"
+    "$PEERS/bin/python" tools/inspect/loops.py --opencl "$BUILD/tools/mha-bench-opencl" \
+        --vendors "$vendors" --shapes "$shapes" || status=$?
 fi
 if [ "$what" != cpu ]; then
     python3 tools/inspect/registers.py "$BUILD/tools/mha-programs" || status=$?

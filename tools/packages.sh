@@ -276,6 +276,24 @@ newer_meson() {
         find_meson
 }
 
+# A folder $1 with the only .icd file that a process shall see; $2 is that file or the library.
+one_vendor() {
+    mkdir -p "$1"
+    case $2 in
+    *.icd) cp "$2" "$1/" ;;
+    *) printf '%s\n' "$2" >"$1/only.icd" ;;
+    esac
+}
+
+# The library for speed, in $1, and programs of tools/ with it.
+build_released() {
+    local dir=$1
+    shift
+    require compiler meson ninja pkg-config opencl-headers opencl-loader jansson python-venv &&
+        build_in "$dir" --buildtype=release -Dtests=disabled -Dexamples=disabled -Dtune=disabled &&
+        quietly "$(basename "$dir")-programs" "$MESON" compile -C "$dir" "$@"
+}
+
 # A Python environment in $1 that has numpy and matplotlib.
 plotting_python() {
     "$1/bin/python" -c 'import numpy, matplotlib' 2>/dev/null && return

@@ -120,10 +120,9 @@ def main() -> int:
     parser.add_argument("--opencl", required=True, help="mha-bench-opencl")
     parser.add_argument("--vendors", help="the folder with PoCL's .icd file only")
     parser.add_argument("--shapes", default="")
+    parser.set_defaults(quick=False)
     options = parser.parse_args()
-    words = [word.strip() for word in options.shapes.split(",") if word.strip()]
-    chosen = [case for case in cases.CASES
-              if not words or any(word in case.text or word in case.name for word in words)]
+    chosen = bench.choose_cases(options)
     if not chosen:
         give_up("no shape is called so")
     spills = sum(inspect(case, options) for case in chosen)
