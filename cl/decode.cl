@@ -285,7 +285,7 @@ kernel void decode(ATTENTION_BUFFERS, const struct mha_attention_kernel_args a,
         const struct row_place row = get_row(&a, &s, h_kv, first_row + r);
         const long index = row_index(&a, &s, b, row.h, row.i);
         local const real *acc = m.acc + r * m.d_v;
-        real row_max = m.max[r], sum = m.sum[r], rescale = 1;
+        const real row_max = m.max[r], sum = m.sum[r];
         if (a.split_rows) {
             const long part = split * a.split_rows + index;
             global real *out = scratch + a.scratch_offset + part * a.head_dim_v;
@@ -295,19 +295,11 @@ kernel void decode(ATTENTION_BUFFERS, const struct mha_attention_kernel_args a,
                 out[d] = sum == 0 ? (real)0 : acc[d] / sum;
             continue;
         }
-        if (a.flags & FLAG_SINKS) {
-            const real sink = (real)sinks[a.sinks_offset + row.h];
-            const real all = sink > row_max ? sink : row_max;
-            const real base = all == NEG_INF ? (real)0 : all;
-            rescale = exp(row_max - base);
-            sum = sum * rescale + exp(sink - base);
-            row_max = all;
-        }
+        const struct row_end end = end_row(&a, row_max, sum, row.h, sinks);
         if (a.flags & FLAG_LSE)
-            lse[a.lse_offset + index] = (float)(sum == 0 ? NEG_INF : row_max + log(sum));
-        const real factor = sum == 0 ? (real)0 : rescale / sum;
+            lse[a.lse_offset + index] = get_lse(&end);
         global storage *out = o + s.o + row.h * a.o.stride_head + row.i * a.o.stride_token;
         for (int d = 0; d < a.head_dim_v; d += VEC)
-            store_v_part(VLOAD(acc + d) * factor, out + d, a.head_dim_v - d);
+            store_v_part(VLOAD(acc + d) * end.factor, out + d, a.head_dim_v - d);
     }
 }

@@ -155,14 +155,15 @@ static inline void multiply_qk(const struct panel_memory *m, local const real *q
 static inline realv modify_vector(const struct mha_attention_kernel_args *a,
                                   const struct score_row *row, realv x, realv lane, int j,
                                   global const uchar *bias, global const uchar *mask) {
+    /* What masks comes last: nothing brings a masked score back. */
+    if (a->flags & FLAG_ALIBI) {
+        const realv distance = (real)(row->aligned - j) - lane;
+        x -= row->slope * (distance < 0 ? -distance : distance);
+    }
     if (a->flags & FLAG_BIAS) {
         const int bytes = a->bias_dtype == DTYPE_F32 ? 4 : 2;
         const realv t = load_v_as(a->bias_dtype, bias + (row->bias + j) * bytes);
         x = t == NEG_INF ? t : x + t;
-    }
-    if (a->flags & FLAG_ALIBI) {
-        const realv distance = (real)(row->aligned - j) - lane;
-        x -= row->slope * (distance < 0 ? -distance : distance);
     }
     if (a->flags & FLAG_MASK)
         x = CONVERT_INTV(VLOAD(mask + row->mask + j)) == 0 ? (realv)NEG_INF : x;
@@ -341,27 +342,6 @@ static inline void multiply_pv(const struct panel_memory *m, local real *acc,
     }
 }
 
-/* What a row's exponentials are multiplied by in the end, and its LSE; its sink joins in here. */
-struct row_end {
-    real factor, lse;
-};
-
-static inline struct row_end end_row(const struct mha_attention_kernel_args *a, real row_max,
-                                     real sum, int h, global const float *sinks) {
-    real rescale = 1;
-    if (a->flags & FLAG_SINKS) {
-        const real sink = (real)sinks[a->sinks_offset + h];
-        const real all = sink > row_max ? sink : row_max;
-        const real base = all == NEG_INF ? (real)0 : all;
-        rescale = exp(row_max - base);
-        sum = sum * rescale + exp(sink - base);
-        row_max = all;
-    }
-    const struct row_end end = {sum == 0 ? (real)0 : rescale / sum,
-                                sum == 0 ? NEG_INF : row_max + log(sum)};
-    return end;
-}
-
 /* A row of weights: exponentials begin .. end, which are multiples of VEC, times the factor, and 0
  * for all other keys. A masked key keeps its 0 also in a row of NaN. */
 static inline void write_weights(global real *out, int seqlen_kv, local const real *p, real factor,
@@ -489,7 +469,7 @@ kernel void panel(ATTENTION_BUFFERS, const struct mha_attention_kernel_args a,
         }
         const struct row_end end = end_row(&a, row_max, sum, h, sinks);
         if (a.flags & FLAG_LSE)
-            lse[a.lse_offset + index] = (float)end.lse;
+            lse[a.lse_offset + index] = get_lse(&end);
         /* No key, no tile: these weights are not written yet. */
         if ((a.flags & FLAG_SCORES) && sum == 0)
             write_weights(scores + a.scores_offset + index * a.seqlen_kv, a.seqlen_kv, m.s, 0, 0,

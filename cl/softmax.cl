@@ -1,6 +1,6 @@
 /* Exponentials for the online softmax (Milakov and Gimelshein 2018, arXiv:1805.02867).
  *
- * In: types.cl. Out: exp_v(), exp2_v(), safe_max().
+ * In: types.cl. Out: exp_v(), exp2_v(), safe_max(), struct row_end, end_row(), get_lse().
  *
  * Vector arithmetic here and in the kernels is written with operators, not with built-ins: a * b +
  * c contracts to a fused multiply-add where there is one and ?: is a select, while some runtimes
@@ -93,4 +93,28 @@ static inline realv exp2_v(realv x) {
  * is never computed. */
 static inline realv safe_max(realv row_max) {
     return row_max == NEG_INF ? (realv)0 : row_max;
+}
+
+/* A row when all keys are done, its sink among them: the factor makes weights of exponentials that
+ * were taken with the largest score before the sink. */
+struct row_end {
+    real max, sum, factor;
+};
+
+static inline struct row_end end_row(const struct mha_attention_kernel_args *a, real row_max,
+                                     real sum, int h, global const float *sinks) {
+    struct row_end end = {row_max, sum, sum == 0 ? (real)0 : 1 / sum};
+    if (a->flags & FLAG_SINKS) {
+        const real sink = (real)sinks[a->sinks_offset + h];
+        end.max = sink > row_max ? sink : row_max;
+        const real base = end.max == NEG_INF ? (real)0 : end.max;
+        const real rescale = exp(row_max - base);
+        end.sum = sum * rescale + exp(sink - base);
+        end.factor = end.sum == 0 ? (real)0 : rescale / end.sum;
+    }
+    return end;
+}
+
+static inline float get_lse(const struct row_end *end) {
+    return (float)(end->sum == 0 ? NEG_INF : end->max + log(end->sum));
 }
