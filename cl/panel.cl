@@ -93,13 +93,19 @@ static inline void pack_k(local real *panel, int d_stride, global const storage 
     for (int j = 0; j < count; j += LANES, panel += d_stride * LANES)
         for (int lane = 0; lane < LANES; lane += VEC)
             for (int d = 0; d < d_stride; d += VEC) {
+                global const storage *from = k + (j + lane) * row_stride + d;
                 realv x[VEC];
+                if (j + lane + VEC <= count && d + VEC <= dim)
+#pragma unroll
+                    for (int r = 0; r < VEC; ++r)
+                        x[r] = load_v(from + r * row_stride);
+                else
 #pragma unroll 1
-                for (int r = 0; r < VEC; ++r) {
-                    x[r] = 0;
-                    if (j + lane + r < count)
-                        x[r] = load_v_part(k + (j + lane + r) * row_stride + d, dim - d);
-                }
+                    for (int r = 0; r < VEC; ++r) {
+                        x[r] = 0;
+                        if (j + lane + r < count)
+                            x[r] = load_v_part(from + r * row_stride, dim - d);
+                    }
                 transpose(x);
 #pragma unroll
                 for (int r = 0; r < VEC; ++r)
@@ -118,9 +124,14 @@ static inline void copy_v(local real *tile, global const storage *v, long row_st
 
 /* ---- A strip of MICRO_Q queries -------------------------------------------------------------- */
 
-/* S of a strip and keys begin .. end, multiples of LANES. */
+/* S of a strip and keys begin .. end, multiples of LANES; -inf for keys outside of lo .. hi. And
+ * the largest score of each row so far, lane by lane: a comparison that is false for NaN keeps the
+ * number, the NaN then shows in the power. */
 static inline void multiply_qk(const struct panel_memory *m, local const real *q, int begin,
-                               int end, int dim) {
+                               int end, int lo, int hi, int dim, realv lane, realv *most) {
+#pragma unroll
+    for (int r = 0; r < ROW_LANES; ++r)
+        most[r] = NEG_INF;
     for (int j = begin; j < end; j += LANES) {
         local const real *panel = m->k + j * m->d_qk;
         realv sum[MICRO_Q][LANE_VECTORS];
@@ -142,11 +153,22 @@ static inline void multiply_qk(const struct panel_memory *m, local const real *q
                     sum[r][c] += y * x[c];
             }
         }
+        if (j < lo || j + LANES > hi)
+#pragma unroll
+            for (int c = 0; c < LANE_VECTORS; ++c) {
+                const int first = j + c * VEC;
+                const intv is_out = lane < (real)(lo - first) || lane >= (real)(hi - first);
+#pragma unroll
+                for (int r = 0; r < MICRO_Q; ++r)
+                    sum[r][c] = is_out ? (realv)NEG_INF : sum[r][c];
+            }
 #pragma unroll
         for (int r = 0; r < MICRO_Q; ++r)
 #pragma unroll
-            for (int c = 0; c < LANE_VECTORS; ++c)
+            for (int c = 0; c < LANE_VECTORS; ++c) {
+                most[r] = sum[r][c] > most[r] ? sum[r][c] : most[r];
                 STORE_LOCAL(sum[r][c], m->s + r * m->keys + j + c * VEC);
+            }
     }
 }
 
@@ -204,6 +226,18 @@ static inline void hide_keys(local real *scores, realv lane, int begin, int lo, 
     }
 }
 
+/* What multiply_qk() says of each row's largest score, of scores that were changed since. */
+static inline void find_most(const struct panel_memory *m, int begin, int end, realv *most) {
+#pragma unroll
+    for (int r = 0; r < MICRO_Q; ++r) {
+        most[r] = NEG_INF;
+        for (int j = begin; j < end; j += VEC) {
+            const realv x = VLOAD(m->s + r * m->keys + j);
+            most[r] = x > most[r] ? x : most[r];
+        }
+    }
+}
+
 /* The largest, or the sum, of the lanes of each vector, in the lane of its number. */
 static inline realv reduce_lanes(realv *x, bool is_max) {
 #pragma unroll
@@ -224,25 +258,16 @@ static inline realv reduce_lanes(realv *x, bool is_max) {
 
 /* Online softmax of a strip and keys begin .. end: scores become 2^(factor (s - max)); the rows'
  * largest scores and sums move on; `correction` is what sums and outputs so far must be multiplied
- * by. */
+ * by. `most` is used up. */
 static inline void softmax_strip(const struct panel_memory *m, int begin, int end, real factor,
-                                 local real *row_max, local real *row_sum, real *correction) {
+                                 realv *most, local real *row_max, local real *row_sum,
+                                 real *correction) {
     realv x[ROW_LANES];
     real base[ROW_LANES];
 #pragma unroll
-    for (int r = 0; r < ROW_LANES; ++r)
-        x[r] = NEG_INF;
-        /* A comparison that is false for NaN keeps the maximum: the NaN then shows in the power. */
-#pragma unroll
-    for (int r = 0; r < MICRO_Q; ++r)
-        for (int j = begin; j < end; j += VEC) {
-            const realv y = VLOAD(m->s + r * m->keys + j);
-            x[r] = y > x[r] ? y : x[r];
-        }
-#pragma unroll
     for (int g = 0; g < ROW_LANES; g += VEC) {
-        const realv old_max = VLOAD(row_max + g), most = reduce_lanes(x + g, true);
-        const realv new_max = most > old_max ? most : old_max;
+        const realv old_max = VLOAD(row_max + g), largest = reduce_lanes(most + g, true);
+        const realv new_max = largest > old_max ? largest : old_max;
         VSTORE(safe_max(new_max), base + g);
         STORE_LOCAL(new_max, row_max + g);
         /* 2^(-inf - base) is 0: nothing was accumulated before. */
@@ -286,16 +311,18 @@ static inline void add_outer(realv (*sum)[MICRO_D], local const real *y, int str
             sum[r][c] += y[r * stride] * x[c];
 }
 
-/* acc = acc * correction + P V of a strip, keys lo .. hi and value dims d .. d + V_STEP, but keys
- * of probability 0, where v may hold a NaN or Inf, are left out: 0 * NaN would be NaN. */
-static inline void multiply_visible(const struct panel_memory *m, local real *acc,
+/* multiply_pv() of value dims d .. d + V_STEP, but keys of probability 0, where v may hold a NaN or
+ * Inf, are left out: 0 * NaN would be NaN. */
+static inline void multiply_visible(const struct panel_memory *m, local real *acc, bool has_acc,
                                     global const storage *v, long v_stride, int d, int dim, int lo,
                                     int hi, const real *correction) {
 #pragma unroll 1
     for (int r = 0; r < MICRO_Q; ++r)
 #pragma unroll 1
         for (int e = d; e < d + V_STEP; e += VEC) {
-            realv sum = VLOAD(acc + r * m->d_v + e) * correction[r];
+            realv sum = 0;
+            if (has_acc)
+                sum = VLOAD(acc + r * m->d_v + e) * correction[r];
             for (int j = lo; j < hi; ++j) {
                 const real y = m->s[r * m->keys + j];
                 if (y != 0)
@@ -305,8 +332,8 @@ static inline void multiply_visible(const struct panel_memory *m, local real *ac
         }
 }
 
-/* acc = acc * correction + P V of a strip and keys lo .. hi. */
-static inline void multiply_pv(const struct panel_memory *m, local real *acc,
+/* acc = acc * correction + P V of a strip and keys lo .. hi; P V if there is no acc yet. */
+static inline void multiply_pv(const struct panel_memory *m, local real *acc, bool has_acc,
                                global const storage *v, long v_stride, int dim, int lo, int hi,
                                const real *correction) {
     for (int d = 0; d < dim; d += V_STEP) {
@@ -314,8 +341,11 @@ static inline void multiply_pv(const struct panel_memory *m, local real *acc,
 #pragma unroll
         for (int r = 0; r < MICRO_Q; ++r)
 #pragma unroll
-            for (int c = 0; c < MICRO_D; ++c)
-                sum[r][c] = VLOAD(acc + r * m->d_v + d + c * VEC) * correction[r];
+            for (int c = 0; c < MICRO_D; ++c) {
+                sum[r][c] = 0;
+                if (has_acc)
+                    sum[r][c] = VLOAD(acc + r * m->d_v + d + c * VEC) * correction[r];
+            }
         if (d + V_STEP <= dim)
             for (int j = lo; j < hi; ++j) {
 #pragma unroll
@@ -331,7 +361,7 @@ static inline void multiply_pv(const struct panel_memory *m, local real *acc,
                 add_outer(sum, m->s + j, m->keys, x);
             }
         if (!are_finite(sum)) {
-            multiply_visible(m, acc, v, v_stride, d, dim, lo, hi, correction);
+            multiply_visible(m, acc, has_acc, v, v_stride, d, dim, lo, hi, correction);
             continue;
         }
 #pragma unroll
@@ -391,8 +421,6 @@ kernel void panel(ATTENTION_BUFFERS, const struct mha_attention_kernel_args a,
         STORE_LOCAL((realv)NEG_INF, m.max + i);
         STORE_LOCAL((realv)0, m.sum + i);
     }
-    for (int e = 0; e < strips * MICRO_Q * m.d_v; e += VEC)
-        STORE_LOCAL((realv)0, m.acc + e);
 
     /* Tiles begin at multiples of BLOCK_KV whatever the query: a row's sums are always formed in
      * the same order. */
@@ -418,12 +446,14 @@ kernel void panel(ATTENTION_BUFFERS, const struct mha_attention_kernel_args a,
             if (any_lo >= any_hi)
                 continue;
             const int begin = any_lo / LANES * LANES, end = round_up(any_hi, LANES);
+            const bool has_acc = tile > max(get_key_range(&a, &s, i).lo, j_begin);
+            /* Otherwise all rows see the same keys. */
+            const bool is_cut = get_key_range(&a, &s, i_last).lo > tile + any_lo ||
+                                get_key_range(&a, &s, i).hi < tile + any_hi;
             real correction[ROW_LANES];
-            multiply_qk(&m, m.q + p * m.d_qk, begin, end, a.head_dim_qk);
-            /* Otherwise all rows see all of the keys that are computed. */
-            const bool is_cut = any_lo > begin || any_hi < end ||
-                                get_key_range(&a, &s, i_last).lo > tile + begin ||
-                                get_key_range(&a, &s, i).hi < tile + end;
+            realv most[ROW_LANES];
+            multiply_qk(&m, m.q + p * m.d_qk, begin, end, any_lo, any_hi, a.head_dim_qk, lane,
+                        most);
             for (int r = 0; (has_terms || is_cut) && r < MICRO_Q; ++r) {
                 /* Rows beyond the last query repeat it: nothing out of bounds is read. */
                 const int i_row = min(i + r, i_last);
@@ -435,12 +465,15 @@ kernel void panel(ATTENTION_BUFFERS, const struct mha_attention_kernel_args a,
                     const struct score_row score = get_score_row(&a, &s, b, h, i_row, slopes);
                     modify_row(&a, &score, scores, lane, tile, lo, hi, bias, mask);
                 }
-                hide_keys(scores, lane, begin, lo, hi, end);
+                if (is_cut)
+                    hide_keys(scores, lane, begin, lo, hi, end);
             }
-            softmax_strip(&m, begin, end, LOG2_E * unit, m.max + p / MICRO_Q * ROW_LANES,
+            if (has_terms || is_cut)
+                find_most(&m, begin, end, most);
+            softmax_strip(&m, begin, end, LOG2_E * unit, most, m.max + p / MICRO_Q * ROW_LANES,
                           m.sum + p / MICRO_Q * ROW_LANES, correction);
-            multiply_pv(&m, m.acc + p * m.d_v, v + tile * a.v.stride_token, a.v.stride_token,
-                        a.head_dim_v, any_lo, any_hi, correction);
+            multiply_pv(&m, m.acc + p * m.d_v, has_acc, v + tile * a.v.stride_token,
+                        a.v.stride_token, a.head_dim_v, any_lo, any_hi, correction);
             /* There is but one tile then. */
             for (int r = 0; (a.flags & FLAG_SCORES) && i + r <= i_last; ++r) {
                 const int stat = p / MICRO_Q * ROW_LANES + r;
@@ -476,6 +509,7 @@ kernel void panel(ATTENTION_BUFFERS, const struct mha_attention_kernel_args a,
                           0);
         global storage *out = o + s.o + h * a.o.stride_head + i * a.o.stride_token;
         for (int d = 0; d < a.head_dim_v; d += VEC)
-            store_v_part(VLOAD(acc + d) * end.factor, out + d, a.head_dim_v - d);
+            store_v_part(sum == 0 ? (realv)0 : VLOAD(acc + d) * end.factor, out + d,
+                         a.head_dim_v - d);
     }
 }

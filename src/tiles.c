@@ -1,13 +1,23 @@
 /* In: lengths. Out: tile sizes that divide them well. */
 #include "tiles.h"
 
+static int divide_up(int length, int step) {
+    return (length + step - 1) / step;
+}
+
 int mha_round_up(int length, int step) {
-    return (length + step - 1) / step * step;
+    return divide_up(length, step) * step;
 }
 
 int mha_even_block(int length, int most, int step) {
-    const int parts = length > most ? (length + most - 1) / most : 1;
-    return mha_round_up(length > 0 ? (length + parts - 1) / parts : 1, step);
+    const int steps = length > 0 ? divide_up(length, step) : 1;
+    const int fewest = divide_up(steps, divide_up(most > 0 ? most : 1, step));
+    for (int parts = fewest; parts <= 2 * fewest; ++parts) {
+        const int block = divide_up(steps, parts);
+        if (16 * (block * parts - steps) <= steps)
+            return block * step;
+    }
+    return divide_up(steps, fewest) * step;
 }
 
 int mha_even_tile(int length, const int *sizes) {

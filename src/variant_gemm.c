@@ -136,9 +136,9 @@ static void panel_heuristic(const struct problem *p, const struct device_caps *c
                             struct tuning *t) {
     const int width = clamp((int)caps->float_vector, 4, 16) / (p->dtype == MHA_F64 ? 2 : 1);
     /* 32 registers hold 12 x 2 sums with AVX-512, 16 hold 6 x 2 with AVX2. */
-    static const int wide[] = {12, 10, 8, 0}, narrow[] = {6, 0};
+    static const int wide[] = {12, 10, 8, 6, 0}, narrow[] = {6, 0};
     const int *tiles = caps->float_vector >= 16 ? wide : narrow;
-    int most_m = 48, most_n = 256;
+    int most_m = 48, most_n = 288;
     *t = (struct tuning){{0}};
     t->value[VEC] = width;
     t->value[LANE_VECTORS] = 2;
@@ -220,7 +220,7 @@ const struct variant mha_variant_gemm_panel = {
                  {LANE_VECTORS, true, {1, 2, 3, 4}},
                  {MICRO_M, true, {1, 4, 6, 8, 10, 12, 14}},
                  {BLOCK_M, false, {12, 24, 48, 72, 96, 144, 192, 264}},
-                 {BLOCK_N, false, {32, 64, 96, 128, 192, 256, 384}},
+                 {BLOCK_N, false, {32, 64, 96, 128, 192, 288, 384}},
                  {BLOCK_K, true, {48, 96, 192, 256, 384, 512, 768}}},
     .defines = mha_gemm_defines,
     .heuristic = panel_heuristic,
