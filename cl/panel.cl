@@ -35,7 +35,7 @@
 
 /* Local memory, carved up; strides in reals. Mirrored by local_bytes() in variant_panel.c. */
 struct panel_memory {
-    local real *q;       /* [BLOCK_Q][d_qk] */
+    local real *q;       /* [MICRO_Q][d_qk] */
     local real *k;       /* [keys / LANES][d_qk][LANES] */
     local real *v;       /* [keys][V_STEP], the value dims beyond the last whole step */
     local real *s;       /* [MICRO_Q][keys] */
@@ -56,7 +56,7 @@ static inline struct panel_memory carve(local realv *memory,
     m.d_v = round_up(a->head_dim_v, V_STEP);
     m.keys = round_up(a->block_kv, LANES);
     m.q = (local real *)memory;
-    m.k = m.q + a->block_q * m.d_qk;
+    m.k = m.q + MICRO_Q * m.d_qk;
     m.v = m.k + m.keys * m.d_qk;
     m.s = m.v + (a->head_dim_v % V_STEP ? m.keys * V_STEP : 0);
     m.acc = m.s + MICRO_Q * m.keys;
@@ -75,10 +75,10 @@ static inline realv number_lanes(void) {
 
 /* ---- Tiles ----------------------------------------------------------------------------------- */
 
-/* `count` queries; zero where there is none, up to a whole strip. */
+/* A strip's queries, `count` of them; zero for the others. */
 static inline void copy_q(local real *tile, int stride, global const storage *q, long row_stride,
                           int count, int dim) {
-    for (int i = 0; i < round_up(count, MICRO_Q); ++i)
+    for (int i = 0; i < MICRO_Q; ++i)
         for (int d = 0; d < stride; d += VEC) {
             realv x = 0;
             if (i < count)
@@ -127,8 +127,8 @@ static inline void copy_v(local real *tile, global const storage *v, long row_st
 /* S of a strip and keys begin .. end, multiples of LANES; -inf for keys outside of lo .. hi. And
  * the largest score of each row so far, lane by lane: a comparison that is false for NaN keeps the
  * number, the NaN then shows in the power. */
-static inline void multiply_qk(const struct panel_memory *m, local const real *q, int begin,
-                               int end, int lo, int hi, int dim, realv lane, realv *most) {
+static inline void multiply_qk(const struct panel_memory *m, int begin, int end, int lo, int hi,
+                               int dim, realv lane, realv *most) {
 #pragma unroll
     for (int r = 0; r < ROW_LANES; ++r)
         most[r] = NEG_INF;
@@ -147,7 +147,7 @@ static inline void multiply_qk(const struct panel_memory *m, local const real *q
                 x[c] = VLOAD(panel + d * LANES + c * VEC);
 #pragma unroll
             for (int r = 0; r < MICRO_Q; ++r) {
-                const realv y = q[r * m->d_qk + d];
+                const realv y = m->q[r * m->d_qk + d];
 #pragma unroll
                 for (int c = 0; c < LANE_VECTORS; ++c)
                     sum[r][c] += y * x[c];
@@ -412,10 +412,9 @@ kernel void panel(ATTENTION_BUFFERS, const struct mha_attention_kernel_args a,
     const real unit = has_terms ? (real)1 : scale; /* of scores */
     const struct panel_memory m = carve(memory, &a);
     const realv lane = number_lanes();
+    q += s.q + h * a.q.stride_head;
     k += s.k + h_kv * a.k.stride_head;
     v += s.v + h_kv * a.v.stride_head;
-    copy_q(m.q, m.d_qk, q + s.q + h * a.q.stride_head + i_begin * a.q.stride_token,
-           a.q.stride_token, i_end - i_begin, a.head_dim_qk);
     const int strips = (i_end - i_begin + MICRO_Q - 1) / MICRO_Q;
     for (int i = 0; i < strips * ROW_LANES; i += VEC) {
         STORE_LOCAL((realv)NEG_INF, m.max + i);
@@ -452,8 +451,9 @@ kernel void panel(ATTENTION_BUFFERS, const struct mha_attention_kernel_args a,
                                 get_key_range(&a, &s, i).hi < tile + any_hi;
             real correction[ROW_LANES];
             realv most[ROW_LANES];
-            multiply_qk(&m, m.q + p * m.d_qk, begin, end, any_lo, any_hi, a.head_dim_qk, lane,
-                        most);
+            copy_q(m.q, m.d_qk, q + i * a.q.stride_token, a.q.stride_token, i_last + 1 - i,
+                   a.head_dim_qk);
+            multiply_qk(&m, begin, end, any_lo, any_hi, a.head_dim_qk, lane, most);
             for (int r = 0; (has_terms || is_cut) && r < MICRO_Q; ++r) {
                 /* Rows beyond the last query repeat it: nothing out of bounds is read. */
                 const int i_row = min(i + r, i_last);

@@ -111,9 +111,12 @@ cl_int mha_kernel_dispatch(const struct mha_plan *plan, cl_command_queue queue,
 }
 
 double mha_flops_per_dispatch(const struct device_caps *caps, const struct variant *variant) {
+    /* No display waits for a CPU, and at the end of each dispatch some of its cores wait. */
+    if (caps->is_cpu)
+        return INFINITY;
     /* Intel counts execution units of 8 to 16 lanes, the others whole multiprocessors. */
     const bool is_intel = caps->vendor_id == 0x8086;
-    const double lanes = caps->is_cpu ? 4.0 * caps->float_vector : is_intel ? 16 : 128;
+    const double lanes = is_intel ? 16 : 128;
     const double clock = caps->clock_mhz ? caps->clock_mhz * 1e6 : 5e8;
     return caps->compute_units * clock * lanes * variant->efficiency * MAX_DISPATCH_SECONDS;
 }

@@ -24,7 +24,7 @@ static size_t local_bytes(const struct problem *p, const struct tuning *t) {
     const size_t stats = 2 * queries / rows * (size_t)mha_round_up(v[MICRO_Q], v[VEC]);
     const size_t step = (size_t)(v[VEC] * v[MICRO_D]);
     const size_t copied = (size_t)p->head_dim_v % step ? step : 0; /* of a row of v */
-    return (queries * (d_qk + d_v) + keys * (d_qk + copied + rows) + stats) *
+    return (rows * d_qk + queries * d_v + keys * (d_qk + copied + rows) + stats) *
            mha_real_bytes(p->dtype);
 }
 
@@ -146,11 +146,12 @@ static double loops(const struct problem *p, const struct tuning *t) {
     const double d_qk = p->head_dim_qk, d_v = d_v_of(p, t);
     const double strips = queries / v[MICRO_Q], tiles = keys / v[BLOCK_KV] + 1;
     const double copy = (keys + queries) * (d_qk + 2 * d_v) / v[VEC] + 2 * keys * v[VEC];
+    const double copy_q = d_qk / v[VEC] + v[VEC]; /* of a row */
     const double qk = keys * d_qk / (v[VEC] * v[LANE_VECTORS]);
     const double pv = keys * d_v / (v[VEC] * v[MICRO_D]);
     /* With a NaN in each step of v, the sums once more, one vector at a time. */
     const double again = v[MICRO_Q] * (d_v / v[VEC]) * (keys + v[VEC]);
-    const double rows = v[MICRO_Q] * (3 * keys + 4 * tiles);
+    const double rows = v[MICRO_Q] * (3 * keys + (4 + copy_q) * tiles);
     return copy + strips * (qk + pv + again + rows) + 2 * queries * d_v;
 }
 

@@ -208,6 +208,11 @@ Test(unit, long_dispatches_are_cut) {
     cr_expect(blocks >= 1 && blocks < 10000, "%lld", (long long)blocks);
     launch.blocks = 1;
     cr_expect_eq(mha_blocks_per_dispatch(&gpu, variant, &launch), 1);
+    /* A CPU has no watchdog. */
+    const struct device_caps cpu = caps_of(0);
+    cr_assert(cpu.is_cpu);
+    launch = (struct launch){.blocks = 60000, .local_size = 1, .flops = 1e14};
+    cr_expect_eq(mha_blocks_per_dispatch(&cpu, variant, &launch), 60000);
 }
 
 __extension__ typedef __int128 wide_int;
