@@ -154,7 +154,8 @@ Test(device_commands, explain_names_the_result_and_why_others_lost) {
 }
 
 Test(device_commands, explain_says_why_values_are_illegal) {
-    static const char shape[] = "B4 H12 N768 D256 f32";
+    /* 58 MB of local memory. */
+    static const char shape[] = "B1 H1 N4096 D16384 f32";
     struct config_entry entry = result(shape, "2024-01-01");
     entry.tuning.value[BLOCK_Q] = 512;
     entry.tuning.value[BLOCK_KV] = 384;
