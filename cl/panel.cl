@@ -125,8 +125,8 @@ static inline void copy_v(local real *tile, global const storage *v, long row_st
 /* ---- A strip of MICRO_Q queries -------------------------------------------------------------- */
 
 /* S of a strip and keys begin .. end, multiples of LANES; -inf for keys outside of lo .. hi. And
- * the largest score of each row so far, lane by lane: a comparison that is false for NaN keeps the
- * number, the NaN then shows in the power. */
+ * the largest of these scores of each row, lane by lane: a comparison that is false for NaN keeps
+ * the number, the NaN then shows in the power. */
 static inline void multiply_qk(const struct panel_memory *m, int begin, int end, int lo, int hi,
                                int dim, realv lane, realv *most) {
 #pragma unroll

@@ -111,21 +111,20 @@ cl_int mha_kernel_dispatch(const struct mha_plan *plan, cl_command_queue queue,
 }
 
 double mha_flops_per_dispatch(const struct device_caps *caps, const struct variant *variant) {
-    /* No display waits for a CPU, and at the end of each dispatch some of its cores wait. */
-    if (caps->is_cpu)
-        return INFINITY;
     /* Intel counts execution units of 8 to 16 lanes, the others whole multiprocessors. */
     const bool is_intel = caps->vendor_id == 0x8086;
-    const double lanes = is_intel ? 16 : 128;
+    const double lanes = caps->is_cpu ? 4.0 * caps->float_vector : is_intel ? 16 : 128;
     const double clock = caps->clock_mhz ? caps->clock_mhz * 1e6 : 5e8;
     return caps->compute_units * clock * lanes * variant->efficiency * MAX_DISPATCH_SECONDS;
 }
 
 int64_t mha_blocks_per_dispatch(const struct device_caps *caps, const struct variant *variant,
                                 const struct launch *launch) {
-    const double parts = ceil(launch->flops / mha_flops_per_dispatch(caps, variant));
+    /* No display waits for a CPU, and at the end of each dispatch some of its cores would wait. */
+    const double parts =
+        caps->is_cpu ? 1 : ceil(launch->flops / mha_flops_per_dispatch(caps, variant));
     /* A grid must fit size_t on devices of 32-bit addresses; and PoCL compiles a kernel once more
-     * for grids of 2^16 work-items, at the first such launch. CPUs lose nothing by smaller ones. */
+     * for grids of 2^16 work-items, at the first such launch. */
     const int64_t most = (caps->is_cpu ? UINT16_MAX : INT32_MAX) / (int64_t)launch->local_size;
     int64_t blocks = parts > 1 ? (int64_t)ceil((double)launch->blocks / parts) : launch->blocks;
     if (blocks < 1)

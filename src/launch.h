@@ -68,7 +68,7 @@ mha_status mha_plan_warm_up(const struct mha_plan *plan, size_t *group_limit, mh
 double mha_flops_per_dispatch(const struct device_caps *caps, const struct variant *variant);
 
 /* Work-groups for one dispatch, so that none is predicted to run longer than a display's watchdog
- * tolerates. */
+ * tolerates; a CPU has none. */
 int64_t mha_blocks_per_dispatch(const struct device_caps *caps, const struct variant *variant,
                                 const struct launch *launch);
 

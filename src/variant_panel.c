@@ -150,7 +150,8 @@ static double loops(const struct problem *p, const struct tuning *t) {
     const double qk = keys * d_qk / (v[VEC] * v[LANE_VECTORS]);
     const double pv = keys * d_v / (v[VEC] * v[MICRO_D]);
     /* With a NaN in each step of v, the sums once more, one vector at a time. */
-    const double again = v[MICRO_Q] * (d_v / v[VEC]) * (keys + v[VEC]);
+    const double again =
+        v[MICRO_Q] * (d_v / v[VEC] + (p->head_dim_v % v[VEC] ? v[VEC] : 0)) * (keys + v[VEC]);
     const double rows = v[MICRO_Q] * (3 * keys + (4 + copy_q) * tiles);
     return copy + strips * (qk + pv + again + rows) + 2 * queries * d_v;
 }

@@ -13,8 +13,9 @@
 # --peers          of torch, onnxruntime, openvino (default: all that are installed)
 # --json, --chart  the figures; a bar chart, PNG or SVG by the file's name
 # --install-peers  the latest peers, several GB, into a Python environment of the tools' own
-# --latency        instead, host time: plans and first calls with an empty cache and in a new process
-#                  after it, an enqueue beyond the OpenCL calls that it makes
+# --latency        instead, host time: plans and first calls with an empty cache and in new processes
+#                  after it, an enqueue beyond the kernels and arguments that it gives to OpenCL;
+#                  checks no output
 set -euo pipefail
 caller=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -31,6 +32,7 @@ devices=pocl
 peers=torch,onnxruntime,openvino
 install=0
 latency=0
+peers_given=
 options=()
 while [ $# -gt 0 ]; do
     case $1 in
@@ -41,7 +43,7 @@ while [ $# -gt 0 ]; do
         [ $# -ge 2 ] || fail "$1 needs a value"
         case $1 in
         --devices) devices=$2 ;;
-        --peers) peers=$2 ;;
+        --peers) peers=$2 peers_given=1 ;;
         --shapes) options+=("$1" "$2") ;;
         # As the caller sees it, who may be in another folder.
         *) [[ $2 == /* ]] && options+=("$1" "$2") || options+=("$1" "$caller/$2") ;;
@@ -56,6 +58,14 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
+
+program=mha-bench-opencl
+if [ "$latency" = 1 ]; then
+    [ "$install" = 0 ] && [ -z "$peers_given" ] && [ "${#options[@]}" = 0 ] ||
+        fail "--latency goes with --devices only"
+    program=mha-bench-latency
+fi
+build_released "$BUILD" "$program" || fail "the benchmark can't be built"
 
 # Names of devices, and where each one's vendor is named; nowhere: all vendors.
 names=()
@@ -83,20 +93,22 @@ for device in ${devices//,/ }; do
     esac
 done
 
+[ "${#names[@]}" -gt 0 ] || fail "there is no device in --devices"
+
 if [ "$latency" = 1 ]; then
-    build_released "$BUILD" mha-bench-latency || fail "the benchmark can't be built"
     for i in "${!names[@]}"; do (
         [ -z "${folders[i]}" ] || export OCL_ICD_VENDORS=${folders[i]}
         export XDG_CACHE_HOME=$vendors/cache-$i POCL_CACHE_DIR=$vendors/pocl-cache-$i
-        for state in "empty cache" "new process"; do
-            printf '%s: ' "$state"
-            "$BUILD/tools/mha-bench-latency" "${names[i]}"
+        export CUDA_CACHE_PATH=$vendors/cuda-cache-$i
+        for state in "empty cache" "new processes"; do
+            printf '%s\n' "$state"
+            for shape in 0 1 2; do
+                "$BUILD/tools/mha-bench-latency" "${names[i]}" "$shape"
+            done
         done
     ); done
     exit 0
 fi
-
-build_released "$BUILD" mha-bench-opencl || fail "the benchmark can't be built"
 
 if [ "$install" = 1 ]; then
     [ -x "$PEERS/bin/python" ] || quietly bench-venv python3 -m venv "$PEERS"
@@ -109,5 +121,5 @@ plotting_python "$PEERS" || fail "numpy and matplotlib could not be installed"
 for i in "${!names[@]}"; do
     options+=(--device "${names[i]}${folders[i]:+=${folders[i]}}")
 done
-"$PEERS/bin/python" tools/bench/bench.py --opencl "$BUILD/tools/mha-bench-opencl" --peers "$peers" \
+"$PEERS/bin/python" tools/bench/bench.py --opencl "$BUILD/tools/$program" --peers "$peers" \
     "${options[@]}"

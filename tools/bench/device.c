@@ -108,9 +108,7 @@ static void make_peak(struct bench *b) {
     b->peak_out = bench_buffer(b, b->peak_group * b->peak_groups * lanes * sizeof(float));
 }
 
-void bench_open(struct bench *b, const char *name) {
-    mha_engine_desc desc = MHA_ENGINE_DESC_INIT;
-    mha_error error;
+void bench_open_queue(struct bench *b, const char *name) {
     cl_int code;
     *b = (struct bench){.device = NULL};
     if (!find_device(b, name))
@@ -119,15 +117,27 @@ void bench_open(struct bench *b, const char *name) {
     bench_check_cl(code, "clCreateContext");
     b->queue = clCreateCommandQueue(b->context, b->device, 0, &code);
     bench_check_cl(code, "clCreateCommandQueue");
+}
+
+void bench_open_engine(struct bench *b) {
+    mha_engine_desc desc = MHA_ENGINE_DESC_INIT;
+    mha_error error;
     desc.context = b->context;
     desc.device = b->device;
     bench_check(mha_engine_create(&desc, &b->engine, &error), &error);
+}
+
+void bench_open(struct bench *b, const char *name) {
+    bench_open_queue(b, name);
+    bench_open_engine(b);
     make_peak(b);
 }
 
 void bench_close(struct bench *b) {
-    clReleaseMemObject(b->peak_out);
-    clReleaseKernel(b->peak);
+    if (b->peak) {
+        clReleaseMemObject(b->peak_out);
+        clReleaseKernel(b->peak);
+    }
     mha_engine_destroy(&b->engine);
     clReleaseCommandQueue(b->queue);
     clReleaseContext(b->context);

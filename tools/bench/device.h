@@ -30,6 +30,11 @@ struct series {
 /* The first device whose own or whose platform's name holds `name`, in any case; NULL: the first.
  */
 void bench_open(struct bench *bench, const char *name);
+
+/* Its parts, without what the peak needs. */
+void bench_open_queue(struct bench *bench, const char *name);
+void bench_open_engine(struct bench *bench);
+
 void bench_close(struct bench *bench);
 
 void bench_check(mha_status status, const mha_error *error);

@@ -1,12 +1,14 @@
-/* Host time of libmha-cl: what plans and the first call take in a new process, and what an enqueue
- * takes beyond the OpenCL calls that it makes.
+/* Host time of libmha-cl: what an engine, a plan and its first call take in a new process, and what
+ * an enqueue takes beyond the kernels and arguments that it gives to OpenCL.
  *
- * mha-bench-latency [DEVICE]
+ * mha-bench-latency DEVICE SHAPE     SHAPE: 0 (also prints what the columns are) to 2
  *
- * The OpenCL calls of one enqueue are recorded, by functions of this program that stand before
- * those of the OpenCL library, and made once more without the library. The queue waits for an event
- * all the while, so that no kernel takes time from the host. With an empty cache the plans are
- * cold, in the next process they come from the cache (tools/bench.sh --latency runs both). */
+ * One enqueue's clSetKernelArg() and clEnqueueNDRangeKernel() are recorded, by functions of this
+ * program that stand before those of the OpenCL library, and called once more without libmha-cl.
+ * The queue waits for an event all the while, so that no kernel takes time from the host. "builds"
+ * is what clBuildProgram() and clCreateKernel() take of a plan, which for a program from the cache
+ * is the driver's work alone. With an empty cache the plan is cold, in the next process its program
+ * comes from the cache (tools/bench.sh --latency runs both). */
 #include "device.h"
 
 #include <dlfcn.h>
@@ -51,6 +53,8 @@ static set_argument real_set_argument;
 static enqueue_kernel real_enqueue_kernel;
 static build_program real_build_program;
 static create_kernel real_create_kernel;
+static cl_int (*real_release_kernel)(cl_kernel);
+static cl_int (*real_release_memory)(cl_mem);
 
 static double host_seconds(void) {
     struct timespec t;
@@ -69,7 +73,10 @@ static void find_real_calls(void) {
     *(void **)&real_enqueue_kernel = dlsym(RTLD_NEXT, "clEnqueueNDRangeKernel");
     *(void **)&real_build_program = dlsym(RTLD_NEXT, "clBuildProgram");
     *(void **)&real_create_kernel = dlsym(RTLD_NEXT, "clCreateKernel");
-    if (!real_set_argument || !real_enqueue_kernel || !real_build_program || !real_create_kernel)
+    *(void **)&real_release_kernel = dlsym(RTLD_NEXT, "clReleaseKernel");
+    *(void **)&real_release_memory = dlsym(RTLD_NEXT, "clReleaseMemObject");
+    if (!real_set_argument || !real_enqueue_kernel || !real_build_program || !real_create_kernel ||
+        !real_release_kernel || !real_release_memory)
         give_up("the OpenCL library lacks calls");
 }
 
@@ -134,6 +141,15 @@ CL_API_ENTRY cl_kernel CL_API_CALL clCreateKernel(cl_program program, const char
     return kernel;
 }
 
+/* CLBlast lets go of its kernels and buffers with each product; those that are recorded stay. */
+CL_API_ENTRY cl_int CL_API_CALL clReleaseKernel(cl_kernel kernel) {
+    return is_recording ? CL_SUCCESS : real_release_kernel(kernel);
+}
+
+CL_API_ENTRY cl_int CL_API_CALL clReleaseMemObject(cl_mem memory) {
+    return is_recording ? CL_SUCCESS : real_release_memory(memory);
+}
+
 static void replay(const struct bench *b) {
     for (int i = 0; i < recorded; ++i) {
         const struct recorded *r = &record[i];
@@ -169,7 +185,7 @@ struct call {
     cl_mem memory[6]; /* of a layer: x, y, weights packed; of attention: q, k, v, o; workspace */
 };
 
-static void make_plan(mha_engine *engine, const struct shape *s, struct call *c) {
+static void make_plan(const struct bench *b, const struct shape *s, struct call *c) {
     mha_attention_desc desc = MHA_ATTENTION_DESC_INIT;
     mha_layer_desc layer = MHA_LAYER_DESC_INIT;
     mha_error error;
@@ -185,8 +201,8 @@ static void make_plan(mha_engine *engine, const struct shape *s, struct call *c)
     layer.attention = &desc;
     layer.embed_q = layer.embed_out = s->heads * s->head_dim;
     c->is_layer = s->is_layer;
-    bench_check(s->is_layer ? mha_layer_plan_create(engine, &layer, &c->plan, &error)
-                            : mha_plan_create(engine, &desc, &c->plan, &error),
+    bench_check(s->is_layer ? mha_layer_plan_create(b->engine, &layer, &c->plan, &error)
+                            : mha_plan_create(b->engine, &desc, &c->plan, &error),
                 &error);
 }
 
@@ -260,13 +276,14 @@ static double time_calls(const struct bench *b, const struct call *c) {
     return taken;
 }
 
-static void measure(const struct bench *b, mha_engine *engine, const struct shape *s) {
+static void measure(struct bench *b, const struct shape *s) {
     static struct series ours, theirs, beyond;
     struct call c = {.plan = NULL};
-    ours.count = theirs.count = beyond.count = 0;
-    build_seconds = 0;
     double begun = host_seconds();
-    make_plan(engine, s, &c);
+    bench_open_engine(b);
+    const double engine = host_seconds() - begun;
+    begun = host_seconds();
+    make_plan(b, s, &c);
     const double plan = host_seconds() - begun, build = build_seconds;
     make_buffers(b, s, &c);
     bench_check_cl(clFinish(b->queue), "clFinish");
@@ -274,42 +291,41 @@ static void measure(const struct bench *b, mha_engine *engine, const struct shap
     enqueue(b, &c);
     bench_check_cl(clFinish(b->queue), "clFinish");
     const double first = host_seconds() - begun;
-    recorded = 0;
     is_recording = true;
     enqueue(b, &c);
     is_recording = false;
     bench_check_cl(clFinish(b->queue), "clFinish");
+    if (!recorded)
+        give_up("the library's OpenCL calls were not seen");
     for (int round = 0; round < ROUNDS; ++round) {
         const double own = time_calls(b, &c), other = time_calls(b, NULL);
         series_add(&ours, own);
         series_add(&theirs, other);
         series_add(&beyond, own - other);
     }
-    printf("  %-40s %9.2f %9.2f %9.2f %9.2f %9.2f %9.2f  %d\n", s->name, 1e3 * plan, 1e3 * build,
-           1e3 * first, 1e6 * series_median(&ours), 1e6 * series_median(&theirs),
-           1e6 * series_median(&beyond), recorded);
+    printf("  %-40s %8.2f %8.2f %8.2f %8.2f %8.2f %8.2f %8.2f %8d\n", s->name, 1e3 * engine,
+           1e3 * plan, 1e3 * build, 1e3 * first, 1e6 * series_median(&ours),
+           1e6 * series_median(&theirs), 1e6 * series_median(&beyond), recorded);
     release(&c);
 }
 
 int main(int argc, char **argv) {
+    const int count = (int)(sizeof(shapes) / sizeof(*shapes));
+    const int index = argc == 3 ? atoi(argv[2]) : -1;
     struct bench b;
-    mha_error error;
-    mha_engine *engine = NULL;
-    mha_engine_desc desc = MHA_ENGINE_DESC_INIT;
+    if (index < 0 || index >= count) {
+        fprintf(stderr, "usage: %s DEVICE 0..%d\n", argv[0], count - 1);
+        return 2;
+    }
     find_real_calls();
-    bench_open(&b, argc > 1 ? argv[1] : NULL);
-    desc.context = b.context;
-    desc.device = b.device;
-    const double begun = host_seconds();
-    bench_check(mha_engine_create(&desc, &engine, &error), &error);
-    printf("%s, engine %.2f ms\n", b.name, 1e3 * (host_seconds() - begun));
-    printf("  %-40s %9s %9s %9s %9s %9s %9s  %s\n", "", "plan", "of it", "first", "enqueue",
-           "replayed", "beyond", "OpenCL");
-    printf("  %-40s %9s %9s %9s %9s %9s %9s  %s\n", "", "ms", "builds", "call, ms", "us", "us",
-           "us", "calls");
-    for (size_t i = 0; i < sizeof(shapes) / sizeof(*shapes); ++i)
-        measure(&b, engine, &shapes[i]);
-    mha_engine_destroy(&engine);
+    bench_open_queue(&b, argv[1]);
+    if (index == 0) {
+        printf("  %-40.40s %8s %8s %8s %8s %8s %8s %8s %8s\n", b.name, "engine", "plan", "of it",
+               "first", "enqueue", "replayed", "beyond", "replayed");
+        printf("  %-40s %8s %8s %8s %8s %8s %8s %8s %8s\n", "", "ms", "ms", "builds", "call ms",
+               "us", "us", "us", "calls");
+    }
+    measure(&b, &shapes[index]);
     bench_close(&b);
     return 0;
 }
