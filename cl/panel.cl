@@ -95,17 +95,18 @@ static inline void pack_k(local real *panel, int d_stride, global const storage 
             for (int d = 0; d < d_stride; d += VEC) {
                 global const storage *from = k + (j + lane) * row_stride + d;
                 realv x[VEC];
-                if (j + lane + VEC <= count && d + VEC <= dim)
+                if (j + lane + VEC <= count && d + VEC <= dim) {
 #pragma unroll
                     for (int r = 0; r < VEC; ++r)
                         x[r] = load_v(from + r * row_stride);
-                else
+                } else {
 #pragma unroll 1
                     for (int r = 0; r < VEC; ++r) {
                         x[r] = 0;
                         if (j + lane + r < count)
                             x[r] = load_v_part(from + r * row_stride, dim - d);
                     }
+                }
                 transpose(x);
 #pragma unroll
                 for (int r = 0; r < VEC; ++r)
@@ -153,15 +154,16 @@ static inline void multiply_qk(const struct panel_memory *m, int begin, int end,
                     sum[r][c] += y * x[c];
             }
         }
-        if (j < lo || j + LANES > hi)
+        if (j < lo || j + LANES > hi) {
 #pragma unroll
             for (int c = 0; c < LANE_VECTORS; ++c) {
                 const int first = j + c * VEC;
-                const intv is_out = lane < (real)(lo - first) || lane >= (real)(hi - first);
+                const intv is_out = (lane < (real)(lo - first)) | (lane >= (real)(hi - first));
 #pragma unroll
                 for (int r = 0; r < MICRO_Q; ++r)
                     sum[r][c] = is_out ? (realv)NEG_INF : sum[r][c];
             }
+        }
 #pragma unroll
         for (int r = 0; r < MICRO_Q; ++r)
 #pragma unroll

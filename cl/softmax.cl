@@ -1,6 +1,7 @@
 /* Exponentials for the online softmax (Milakov and Gimelshein 2018, arXiv:1805.02867).
  *
- * In: arguments.h, types.cl. Out: exp_v(), exp2_v(), safe_max(), struct row_end, end_row(), get_lse().
+ * In: arguments.h, types.cl. Out: exp_v(), exp2_v(), safe_max(), struct row_end, end_row(),
+ * get_lse().
  *
  * Vector arithmetic here and in the kernels is written with operators, not with built-ins: a * b +
  * c contracts to a fused multiply-add where there is one and ?: is a select, while some runtimes

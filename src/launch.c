@@ -124,8 +124,8 @@ int64_t mha_blocks_per_dispatch(const struct device_caps *caps, const struct var
     const double parts =
         caps->is_cpu ? 1 : ceil(launch->flops / mha_flops_per_dispatch(caps, variant));
     /* A grid must fit size_t on devices of 32-bit addresses; and PoCL compiles a kernel once more
-     * for grids of 2^16 work-items, at the first such launch. */
-    const int64_t most = (caps->is_cpu ? UINT16_MAX : INT32_MAX) / (int64_t)launch->local_size;
+     * for grids of 2^16 - 1 work-items and more, at the first such launch. */
+    const int64_t most = (caps->is_cpu ? UINT16_MAX - 1 : INT32_MAX) / (int64_t)launch->local_size;
     int64_t blocks = parts > 1 ? (int64_t)ceil((double)launch->blocks / parts) : launch->blocks;
     if (blocks < 1)
         blocks = 1;

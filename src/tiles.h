@@ -4,9 +4,9 @@
 
 int mha_round_up(int length, int step);
 
-/* The size of few, equal blocks of at most `most`, rounded up to a step: a last block that is nearly
- * empty leaves a compute unit idle, so up to twice as many blocks as there must be, if they exceed
- * the length by a sixteenth at most. Of the result the result is the same. */
+/* The size of few, equal blocks of at most `most`, rounded up to a step: a last block that is
+ * nearly empty leaves a compute unit idle, so up to twice as many blocks as there must be, if they
+ * exceed the length by a sixteenth at most. Of the result the result is the same. */
 int mha_even_block(int length, int most, int step);
 
 /* The first of the sizes, which end with 0, but a later one where that saves more than a

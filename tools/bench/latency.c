@@ -18,7 +18,7 @@
 #include <string.h>
 #include <time.h>
 
-#define MAX_RECORDED 64
+#define MAX_RECORDED 512
 #define MAX_ARGUMENT 512
 #define CALLS 20 /* enqueues between two waits */
 #define ROUNDS 30
