@@ -45,5 +45,5 @@ kernel void combine(ATTENTION_BUFFERS, const struct mha_attention_kernel_args a)
         store(sum == 0 ? (real)0 : acc / sum, o + d);
     }
     if ((a.flags & FLAG_LSE) && get_local_id(0) == 0)
-        lse[a.lse_offset + index] = (float)(sum == 0 ? NEG_INF : base + log(sum));
+        lse[a.lse_offset + index] = get_lse(base, sum);
 }

@@ -6,8 +6,8 @@
  * sums of v. Register tiles: MICRO_Q rows times MICRO_KV keys (QK^T) or MICRO_D vectors of value
  * dims (PV).
  *
- * In: mask.cl, softmax.cl. Out: o and lse; with a.split_rows partial results for combine.cl.
- * Grid: splits * batch * kv_heads * blocks_q work-groups of one work-item. */
+ * In: vectors.cl, mask.cl, softmax.cl. Out: o and lse; with a.split_rows partial results for
+ * combine.cl. Grid: splits * batch * kv_heads * blocks_q work-groups of one work-item. */
 
 #ifndef MICRO_Q
 #define MICRO_Q 1
@@ -28,10 +28,6 @@ struct decode_memory {
     local real *sum;     /* [rows] */
     int d_qk, d_v, keys; /* rounded up so that whole vectors fit */
 };
-
-static inline int round_up(int x, int step) {
-    return (x + step - 1) / step * step;
-}
 
 static inline struct decode_memory carve(local realv *memory,
                                          const struct mha_attention_kernel_args *a) {
@@ -57,19 +53,6 @@ static inline struct row_place get_row(const struct mha_attention_kernel_args *a
                                        const struct sequence *s, int h_kv, int r) {
     const struct row_place row = {h_kv * (a->q_heads / a->kv_heads) + r / s->q_len, r % s->q_len};
     return row;
-}
-
-/* The sum of the lanes of each vector, in the lane of its number. */
-static inline realv sum_lanes(realv *x) {
-#pragma unroll
-    for (int step = 1; step < VEC; step *= 2)
-#pragma unroll
-        for (int i = 0; i < VEC; i += 2 * step) {
-            const realv a = x[i], b = x[i + step];
-            x[i].lo = a.even + a.odd;
-            x[i].hi = b.even + b.odd;
-        }
-    return x[0];
 }
 
 /* Scores of MICRO_Q rows and VEC keys, scaled; those beyond the last key repeat it. */
@@ -117,7 +100,7 @@ static inline void score_keys(local const real *q, int q_stride, global const st
     }
 #pragma unroll
     for (int r = 0; r < MICRO_Q; ++r)
-        STORE_LOCAL(sum_lanes(x[r]) * scale, scores + r * score_stride);
+        STORE_LOCAL(reduce_lanes(x[r], false) * scale, scores + r * score_stride);
 }
 
 /* What comes after the plain product, on scores of keys j0 + lo .. j0 + hi. */
@@ -297,7 +280,7 @@ kernel void decode(ATTENTION_BUFFERS, const struct mha_attention_kernel_args a,
         }
         const struct row_end end = end_row(&a, row_max, sum, row.h, sinks);
         if (a.flags & FLAG_LSE)
-            lse[a.lse_offset + index] = get_lse(&end);
+            lse[a.lse_offset + index] = get_lse(end.max, end.sum);
         global storage *out = o + s.o + row.h * a.o.stride_head + row.i * a.o.stride_token;
         for (int d = 0; d < a.head_dim_v; d += VEC)
             store_v_part(VLOAD(acc + d) * end.factor, out + d, a.head_dim_v - d);

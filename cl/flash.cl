@@ -290,14 +290,13 @@ flash(ATTENTION_BUFFERS, const struct mha_attention_kernel_args a) {
         }
         const real factor = sum == 0 ? (real)0 : rescale / sum;
         const long index = row_index(&a, &s, b, h, i);
-        const real row_lse = sum == 0 ? NEG_INF : row_max[r] + log(sum);
         if (tk == 0 && a.split_rows) {
             global real *part =
                 scratch + a.scratch_stats_offset + 2 * (split * a.split_rows + index);
             part[0] = row_max[r];
             part[1] = sum;
         } else if (tk == 0 && (a.flags & FLAG_LSE))
-            lse[a.lse_offset + index] = (float)row_lse;
+            lse[a.lse_offset + index] = get_lse(row_max[r], sum);
 #pragma unroll UNROLL
         for (int d = 0; d < DIMS; ++d) {
             const int dim = tk + d * THREADS_KV;

@@ -14,7 +14,8 @@
  * exponent: exp(scale (s - max)) = 2^(factor (s - max)). The difference comes first, since products
  * of some hundred thousand have no digits left behind the point.
  *
- * In: mask.cl, softmax.cl. Out: o, lse, weights; with a.split_rows partial results for combine.cl.
+ * In: vectors.cl, softmax.cl, panel_terms.cl. Out: o, lse, weights; with a.split_rows partial
+ * results for combine.cl.
  * Grid: splits * batch * q_heads * blocks_q work-groups of one work-item. */
 
 #ifndef LANE_VECTORS
@@ -45,10 +46,6 @@ struct panel_memory {
     int d_qk, d_v, keys; /* rounded up so that whole vectors and register tiles fit */
 };
 
-static inline int round_up(int x, int step) {
-    return (x + step - 1) / step * step;
-}
-
 static inline struct panel_memory carve(local realv *memory,
                                         const struct mha_attention_kernel_args *a) {
     struct panel_memory m;
@@ -63,14 +60,6 @@ static inline struct panel_memory carve(local realv *memory,
     m.max = m.acc + a->block_q * m.d_v;
     m.sum = m.max + a->block_q / MICRO_Q * ROW_LANES;
     return m;
-}
-
-/* 0, 1, 2 ... */
-static inline realv number_lanes(void) {
-    real x[VEC];
-    for (int e = 0; e < VEC; ++e)
-        x[e] = e;
-    return VLOAD(x);
 }
 
 /* ---- Tiles ----------------------------------------------------------------------------------- */
@@ -174,60 +163,6 @@ static inline void multiply_qk(const struct panel_memory *m, int begin, int end,
     }
 }
 
-/* What comes after the plain product, VEC keys at once; bias and mask of neighbouring keys lie side
- * by side. */
-static inline realv modify_vector(const struct mha_attention_kernel_args *a,
-                                  const struct score_row *row, realv x, realv lane, int j,
-                                  global const uchar *bias, global const uchar *mask) {
-    /* What masks comes last: nothing brings a masked score back. */
-    if (a->flags & FLAG_ALIBI) {
-        const realv distance = (real)(row->aligned - j) - lane;
-        x -= row->slope * (distance < 0 ? -distance : distance);
-    }
-    if (a->flags & FLAG_BIAS) {
-        const int bytes = a->bias_dtype == DTYPE_F32 ? 4 : 2;
-        const realv t = load_v_as(a->bias_dtype, bias + (row->bias + j) * bytes);
-        x = t == NEG_INF ? t : x + t;
-    }
-    if (a->flags & FLAG_MASK)
-        x = CONVERT_INTV(VLOAD(mask + row->mask + j)) == 0 ? (realv)NEG_INF : x;
-    return x;
-}
-
-/* The same on products lo .. hi of a tile that begins with key j0, which are scaled first. */
-static inline void modify_row(const struct mha_attention_kernel_args *a,
-                              const struct score_row *row, local real *scores, realv lane, int j0,
-                              int lo, int hi, global const uchar *bias, global const uchar *mask) {
-    const real scale = AS_REAL(a->scale_bits);
-    const bool has_vectors = DTYPE != DTYPE_F64 && !(a->flags & FLAG_SOFTCAP) &&
-                             (!(a->flags & FLAG_BIAS) || row->bias_key == 1) &&
-                             (!(a->flags & FLAG_MASK) || row->mask_key == 1);
-    for (int j = lo; j < hi;) {
-        if (has_vectors && j % VEC == 0 && j + VEC <= hi) {
-            const realv x = VLOAD(scores + j) * scale;
-            STORE_LOCAL(modify_vector(a, row, x, lane, j0 + j, bias, mask), scores + j);
-            j += VEC;
-        } else {
-            const real x = apply_softcap(a, scores[j] * scale);
-            scores[j] = apply_masks(a, row, bias, mask, j0 + j, x);
-            ++j;
-        }
-    }
-}
-
-/* -inf for keys begin .. lo and hi .. end; begin and end are multiples of VEC. Vectors, since the
- * scores are read as such right after. */
-static inline void hide_keys(local real *scores, realv lane, int begin, int lo, int hi, int end) {
-    for (int j = begin; j < lo; j += VEC) {
-        const realv x = VLOAD(scores + j);
-        STORE_LOCAL(lane < (real)(lo - j) ? (realv)NEG_INF : x, scores + j);
-    }
-    for (int j = hi / VEC * VEC; j < end; j += VEC) {
-        const realv x = VLOAD(scores + j);
-        STORE_LOCAL(lane >= (real)(hi - j) ? (realv)NEG_INF : x, scores + j);
-    }
-}
-
 /* What multiply_qk() says of each row's largest score, of scores that were changed since. */
 static inline void find_most(const struct panel_memory *m, int begin, int end, realv *most) {
 #pragma unroll
@@ -238,24 +173,6 @@ static inline void find_most(const struct panel_memory *m, int begin, int end, r
             most[r] = x > most[r] ? x : most[r];
         }
     }
-}
-
-/* The largest, or the sum, of the lanes of each vector, in the lane of its number. */
-static inline realv reduce_lanes(realv *x, bool is_max) {
-#pragma unroll
-    for (int step = 1; step < VEC; step *= 2)
-#pragma unroll
-        for (int i = 0; i < VEC; i += 2 * step) {
-            const realv a = x[i], b = x[i + step];
-            if (is_max) {
-                x[i].lo = a.even > a.odd ? a.even : a.odd;
-                x[i].hi = b.even > b.odd ? b.even : b.odd;
-            } else {
-                x[i].lo = a.even + a.odd;
-                x[i].hi = b.even + b.odd;
-            }
-        }
-    return x[0];
 }
 
 /* Online softmax of a strip and keys begin .. end: scores become 2^(factor (s - max)); the rows'
@@ -441,16 +358,16 @@ kernel void panel(ATTENTION_BUFFERS, const struct mha_attention_kernel_args a,
                    a.v.stride_token, last - row, a.head_dim_v - whole);
         for (int i = i_begin; i < i_end; i += MICRO_Q) {
             const int p = i - i_begin, i_last = min(i + MICRO_Q, i_end) - 1;
+            const struct key_range top = get_key_range(&a, &s, i);
+            const struct key_range bottom = get_key_range(&a, &s, i_last);
             /* Keys of this tile that any query of the strip sees. */
-            const int any_lo = max(get_key_range(&a, &s, i).lo - tile, first);
-            const int any_hi = min(get_key_range(&a, &s, i_last).hi - tile, last);
+            const int any_lo = max(top.lo - tile, first), any_hi = min(bottom.hi - tile, last);
             if (any_lo >= any_hi)
                 continue;
             const int begin = any_lo / LANES * LANES, end = round_up(any_hi, LANES);
-            const bool has_acc = tile > max(get_key_range(&a, &s, i).lo, j_begin);
+            const bool has_acc = tile > max(top.lo, j_begin);
             /* Otherwise all rows see the same keys. */
-            const bool is_cut = get_key_range(&a, &s, i_last).lo > tile + any_lo ||
-                                get_key_range(&a, &s, i).hi < tile + any_hi;
+            const bool is_cut = bottom.lo > tile + any_lo || top.hi < tile + any_hi;
             real correction[ROW_LANES];
             realv most[ROW_LANES];
             copy_q(m.q, m.d_qk, q + i * a.q.stride_token, a.q.stride_token, i_last + 1 - i,
@@ -504,7 +421,7 @@ kernel void panel(ATTENTION_BUFFERS, const struct mha_attention_kernel_args a,
         }
         const struct row_end end = end_row(&a, row_max, sum, h, sinks);
         if (a.flags & FLAG_LSE)
-            lse[a.lse_offset + index] = get_lse(&end);
+            lse[a.lse_offset + index] = get_lse(end.max, end.sum);
         /* No key, no tile: these weights are not written yet. */
         if ((a.flags & FLAG_SCORES) && sum == 0)
             write_weights(scores + a.scores_offset + index * a.seqlen_kv, a.seqlen_kv, m.s, 0, 0,

@@ -1,7 +1,7 @@
-/* Where a (batch, head, query) finds its rows, and which keys it may see.
+/* Where a (batch, head, query) finds its rows, which keys it may see, and what its LSE is.
  *
- * In: arguments.h, types.cl. Out: ATTENTION_BUFFERS, struct place, struct sequence, struct
- * key_range. */
+ * In: arguments.h, types.cl. Out: ATTENTION_BUFFERS, struct place, struct sequence, row_index(),
+ * struct key_range, get_lse(). */
 
 /* Every attention kernel begins with these, so that the host sets them by one piece of code. */
 #define ATTENTION_BUFFERS                                                                          \
@@ -105,4 +105,9 @@ static inline struct key_range get_key_range(const struct mha_attention_kernel_a
     }
     range.hi = max(range.hi, 0);
     return range;
+}
+
+/* Of exponentials that were taken with row_max; -inf for a row that sees no key. */
+static inline float get_lse(real row_max, real sum) {
+    return (float)(sum == 0 ? NEG_INF : row_max + log(sum));
 }

@@ -53,7 +53,7 @@ kernel void reference(ATTENTION_BUFFERS, const struct mha_attention_kernel_args 
         sum += score == NEG_INF ? (real)0 : exp(score - row_max);
     }
     if (a.flags & FLAG_LSE)
-        lse[a.lse_offset + index] = (float)(sum == 0 ? NEG_INF : row_max + log(sum));
+        lse[a.lse_offset + index] = get_lse(row_max, sum);
 
     for (int first = 0; first < a.head_dim_v; first += REFERENCE_CHUNK) {
         const int count = min(REFERENCE_CHUNK, a.head_dim_v - first);

@@ -1,7 +1,6 @@
 /* Exponentials for the online softmax (Milakov and Gimelshein 2018, arXiv:1805.02867).
  *
- * In: arguments.h, types.cl. Out: exp_v(), exp2_v(), safe_max(), struct row_end, end_row(),
- * get_lse().
+ * In: arguments.h, types.cl. Out: exp_v(), exp2_v(), safe_max(), struct row_end, end_row().
  *
  * Vector arithmetic here and in the kernels is written with operators, not with built-ins: a * b +
  * c contracts to a fused multiply-add where there is one and ?: is a select, while some runtimes
@@ -114,8 +113,4 @@ static inline struct row_end end_row(const struct mha_attention_kernel_args *a, 
         end.factor = end.sum == 0 ? (real)0 : rescale / end.sum;
     }
     return end;
-}
-
-static inline float get_lse(const struct row_end *end) {
-    return (float)(end->sum == 0 ? NEG_INF : end->max + log(end->sum));
 }

@@ -82,5 +82,5 @@ kernel void softmax_rows(ATTENTION_BUFFERS, const struct mha_attention_kernel_ar
             out[j] = is_weights ? (real)0 : NEG_INF;
     }
     if ((a.flags & FLAG_LSE) && get_local_id(0) == 0)
-        lse[a.lse_offset + index] = (float)(sum == 0 ? NEG_INF : base + log(sum));
+        lse[a.lse_offset + index] = get_lse(base, sum);
 }

@@ -2,7 +2,7 @@
  *
  * In: DTYPE (storage), VEC (lanes of a vector, a power of two >= 2).
  * Out: real, realv, intv; load_as(), load_v_as(), load(), load_v(), load_v_part(); store(),
- * store_v(), store_v_part(), STORE_LOCAL(); transpose(). */
+ * store_v(), store_v_part(), STORE_LOCAL(). */
 
 #ifndef DTYPE
 #define DTYPE DTYPE_F32
@@ -135,23 +135,4 @@ static inline void store_v_part(realv x, global storage *p, int count) {
 #pragma unroll 1
     for (int e = 0; e < count; ++e)
         store(y[e], p + e);
-}
-
-/* Transposes the VEC x VEC matrix whose rows are x[0 .. VEC). Each stage rotates the bits of an
- * element's (row, column) address by one place: after log2(VEC) stages they have changed places. */
-static inline void transpose(realv *x) {
-#pragma unroll
-    for (int stage = 1; stage < VEC; stage *= 2) {
-        realv y[VEC];
-#pragma unroll
-        for (int r = 0; r < VEC / 2; ++r) {
-            y[2 * r].even = x[r].lo;
-            y[2 * r].odd = x[r + VEC / 2].lo;
-            y[2 * r + 1].even = x[r].hi;
-            y[2 * r + 1].odd = x[r + VEC / 2].hi;
-        }
-#pragma unroll
-        for (int r = 0; r < VEC; ++r)
-            x[r] = y[r];
-    }
 }

@@ -122,7 +122,8 @@ static double loops(const struct problem *p, const struct tuning *t) {
 }
 
 #define DECODE_FILES                                                                               \
-    "arguments.h", "types.cl", "problem.cl", "mask.cl", "softmax.cl", "decode.cl", "combine.cl"
+    "arguments.h", "types.cl", "vectors.cl", "problem.cl", "mask.cl", "softmax.cl", "decode.cl",   \
+        "combine.cl"
 #define DECODE_TUNABLES                                                                            \
     {VEC, true, {2, 4, 8, 16}}, {MICRO_Q, true, {1, 2, 4}}, {MICRO_KV, true, {1, 2, 4}},           \
         {MICRO_D, true, {1, 2, 3, 4, 5, 6, 8}}, {BLOCK_Q, false, {1, 2, 4, 8, 16, 32}}, {          \

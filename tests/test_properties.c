@@ -125,6 +125,36 @@ static void shifted_bias_row(struct setting *s, mha_dtype dtype) {
     expect_equivalent(s, "shifted_bias_row", &original, &changed);
 }
 
+/* Keys from 4 on are masked by the bias, while ALiBi takes their scores beyond fp32; of the
+ * others the farthest one outweighs the rest altogether. */
+static void masked_infinity(struct setting *s, mha_dtype dtype) {
+    struct test_case test = base_case(s, dtype);
+    struct case_data data;
+    struct outputs outputs = {0};
+    test.flags = MHA_BIAS | MHA_ALIBI;
+    test.seqlen_q = 1;
+    case_init(&data, &test);
+    for (int64_t h = 0; h < test.q_heads; ++h)
+        view_put(&data.alibi_slopes, 0, 0, 0, h, -1e38);
+    for (int64_t b = 0; b < test.batch; ++b)
+        for (int64_t h = 0; h < test.q_heads; ++h)
+            for (int64_t j = 0; j < test.seqlen_kv; ++j)
+                view_put(&data.bias, b, h, 0, j, j < 4 ? 0 : -INFINITY);
+    const int64_t rows = test.batch * test.q_heads, dim = test.head_dim_v;
+    bool is_right = run(s, "masked_infinity", &data, &outputs);
+    if (is_right) {
+        for (int64_t n = 0; n < rows * dim; ++n) {
+            const int64_t row = n / dim;
+            is_right &= outputs.o[n] ==
+                        view_get(&data.v, row / test.q_heads, row % test.q_heads, 3, n % dim);
+        }
+        if (!is_right)
+            fail(s, "masked_infinity", dtype, "a masked key takes part");
+    }
+    outputs_release(&outputs);
+    case_release(&data);
+}
+
 static void expanded_heads(struct setting *s, mha_dtype dtype) {
     struct test_case test = base_case(s, dtype);
     struct case_data original, changed;
@@ -398,8 +428,8 @@ ParameterizedTestParameters(properties, hold) {
 
 ParameterizedTest(size_t *variant, properties, hold, .timeout = 3600) {
     void (*const properties[])(struct setting *, mha_dtype) = {
-        constant_v, permuted_keys, shifted_bias_row, expanded_heads,   causal_prefix,
-        split_keys, determinism,   places,           batch_invariance,
+        constant_v,    permuted_keys, shifted_bias_row, masked_infinity, expanded_heads,
+        causal_prefix, split_keys,    determinism,      places,          batch_invariance,
     };
     struct setting s = {.title = harness_variant_title(*variant),
                         .variant = harness_variant(*variant)};

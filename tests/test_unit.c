@@ -1,8 +1,10 @@
-/* What needs no device: validation, selection, dispatch sizes, program texts, the cache. */
+/* What needs no device: validation, selection, dispatch sizes, tile sizes, program texts, the
+ * cache. */
 #include "cache.h"
 #include "launch.h"
 #include "select.h"
 #include "source.h"
+#include "tiles.h"
 
 #include <criterion/criterion.h>
 #include <math.h>
@@ -294,6 +296,32 @@ Test(unit, program_text_holds_values_and_files) {
                  MHA_ERR_BUILD);
     cr_expect_null(text);
     cr_expect(strstr(error.message, "/nowhere"), "%s", error.message);
+}
+
+Test(unit, blocks_are_even) {
+    static const struct {
+        int length, most, step, block;
+    } cases[] = {
+        {1152, 288, 32, 288}, /* as they are */
+        {1152, 256, 32, 192}, /* six, not four of 256 and a half one */
+        {1100, 288, 32, 288}, /* 1152 are near enough */
+        {257, 48, 12, 24},    /* eleven whole ones, not six of 48 with a third of one */
+        {257, 208, 12, 132},  /* two of 132, not one of 208 and a quarter one */
+        {224, 128, 32, 128},  /* nothing is near enough: the fewest */
+        {5, 64, 8, 8},        {0, 64, 8, 8}, {100, 0, 8, 8},
+    };
+    for (size_t n = 0; n < sizeof(cases) / sizeof(*cases); ++n)
+        cr_expect_eq(mha_even_block(cases[n].length, cases[n].most, cases[n].step), cases[n].block,
+                     "%d in blocks of at most %d: %d, not %d", cases[n].length, cases[n].most,
+                     mha_even_block(cases[n].length, cases[n].most, cases[n].step), cases[n].block);
+    for (int length = 1; length < 1200; ++length)
+        for (int step = 1; step <= 48; step += 1 + step / 2)
+            for (int most = step; most <= 512; most += 7) {
+                const int block = mha_even_block(length, most, step);
+                cr_assert(block % step == 0 && block > 0 && block <= mha_round_up(most, step),
+                          "%d of %d for %d: %d", step, most, length, block);
+                cr_assert_eq(mha_even_block(length, block, step), block);
+            }
 }
 
 /* ---- Cache --------------------------------------------------------------------------------- */

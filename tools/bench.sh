@@ -29,10 +29,9 @@ PEER_PACKAGES=(torch onnxruntime onnx openvino numpy matplotlib)
 
 devices=pocl
 [ ! -e "$TOOLS_CACHE/intel/lib/libintelocl.so" ] || devices=pocl,intel
-peers=torch,onnxruntime,openvino
+peers=
 install=0
 latency=0
-peers_given=
 options=()
 while [ $# -gt 0 ]; do
     case $1 in
@@ -43,7 +42,7 @@ while [ $# -gt 0 ]; do
         [ $# -ge 2 ] || fail "$1 needs a value"
         case $1 in
         --devices) devices=$2 ;;
-        --peers) peers=$2 peers_given=1 ;;
+        --peers) peers=$2 ;;
         --shapes) options+=("$1" "$2") ;;
         # As the caller sees it, who may be in another folder.
         *) [[ $2 == /* ]] && options+=("$1" "$2") || options+=("$1" "$caller/$2") ;;
@@ -61,7 +60,7 @@ done
 
 program=mha-bench-opencl
 if [ "$latency" = 1 ]; then
-    [ "$install" = 0 ] && [ -z "$peers_given" ] && [ "${#options[@]}" = 0 ] ||
+    [ "$install" = 0 ] && [ -z "$peers" ] && [ "${#options[@]}" = 0 ] ||
         fail "--latency goes with --devices only"
     program=mha-bench-latency
 fi
@@ -121,5 +120,5 @@ plotting_python "$PEERS" || fail "numpy and matplotlib could not be installed"
 for i in "${!names[@]}"; do
     options+=(--device "${names[i]}${folders[i]:+=${folders[i]}}")
 done
-"$PEERS/bin/python" tools/bench/bench.py --opencl "$BUILD/tools/$program" --peers "$peers" \
-    "${options[@]}"
+"$PEERS/bin/python" tools/bench/bench.py --opencl "$BUILD/tools/$program" \
+    --peers "${peers:-torch,onnxruntime,openvino}" "${options[@]}"

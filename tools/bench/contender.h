@@ -17,6 +17,10 @@ struct contender {
     void (*close)(void *state);
 };
 
+/* The plan that contender_mha makes of a case. */
+mha_status bench_make_plan(const struct bench *device, const struct bench_case *c, mha_plan **plan,
+                           mha_error *error);
+
 extern const struct contender contender_mha, contender_clblast, contender_read, contender_peak;
 
 #endif

@@ -27,8 +27,8 @@ static mha_attention_desc make_desc(const struct bench_case *c) {
     return desc;
 }
 
-static mha_status make_plan(const struct bench *device, const struct bench_case *c, mha_plan **plan,
-                            mha_error *error) {
+mha_status bench_make_plan(const struct bench *device, const struct bench_case *c, mha_plan **plan,
+                           mha_error *error) {
     const mha_attention_desc attention = make_desc(c);
     mha_layer_desc layer = MHA_LAYER_DESC_INIT;
     if (!c->is_layer)
@@ -104,7 +104,7 @@ static void *open_state(const struct bench *device, const struct bench_case *c, 
     snprintf(why, why_bytes, "no memory");
     if (!s)
         return NULL;
-    if (make_plan(device, c, &s->plan, &error)) {
+    if (bench_make_plan(device, c, &s->plan, &error)) {
         snprintf(why, why_bytes, "%s", error.message);
         close_state(s);
         return NULL;

@@ -9,7 +9,7 @@
  * is what clBuildProgram() and clCreateKernel() take of a plan, which for a program from the cache
  * is the driver's work alone. With an empty cache the plan is cold, in the next process its program
  * comes from the cache (tools/bench.sh --latency runs both). */
-#include "device.h"
+#include "contender.h"
 
 #include <dlfcn.h>
 #include <stdbool.h>
@@ -39,8 +39,8 @@ struct recorded {
 static struct recorded record[MAX_RECORDED];
 static int recorded;
 static bool is_recording;
-static double
-    build_seconds; /* in calls that make programs and kernels, whatever the library does */
+/* In calls that make programs and kernels, whatever the library does. */
+static double build_seconds;
 
 typedef cl_int (*set_argument)(cl_kernel, cl_uint, size_t, const void *);
 typedef cl_int (*enqueue_kernel)(cl_command_queue, cl_kernel, cl_uint, const size_t *,
@@ -165,98 +165,55 @@ static void replay(const struct bench *b) {
 
 /* ---- Problems -------------------------------------------------------------------------------- */
 
-struct shape {
+static const struct shape {
     const char *name;
-    int64_t heads, kv_heads, tokens, keys, head_dim;
-    bool is_layer;
+    struct bench_case problem;
+} shapes[] = {
+    {"attention B1 H12 N197 D64",
+     {.batch = 1,
+      .q_heads = 12,
+      .kv_heads = 12,
+      .seqlen_q = 197,
+      .seqlen_kv = 197,
+      .head_dim = 64}},
+    {"attention B1 Hq32 Hkv8 Nq1 Nkv4096 D128",
+     {.batch = 1, .q_heads = 32, .kv_heads = 8, .seqlen_q = 1, .seqlen_kv = 4096, .head_dim = 128}},
+    {"layer B1 N197 E768",
+     {.is_layer = true,
+      .batch = 1,
+      .q_heads = 12,
+      .kv_heads = 12,
+      .seqlen_q = 197,
+      .seqlen_kv = 197,
+      .head_dim = 64}},
 };
 
-static const struct shape shapes[] = {
-    {"attention B1 H12 N197 D64", 12, 12, 197, 197, 64, false},
-    {"attention B1 Hq32 Hkv8 Nq1 Nkv4096 D128", 32, 8, 1, 4096, 128, false},
-    {"layer B1 N197 E768", 12, 12, 197, 197, 64, true},
-};
-
-struct call {
-    mha_plan *plan;
-    bool is_layer;
-    mha_attention_args attention;
-    mha_layer_args layer;
-    cl_mem memory[6]; /* of a layer: x, y, weights packed; of attention: q, k, v, o; workspace */
-};
-
-static void make_plan(const struct bench *b, const struct shape *s, struct call *c) {
-    mha_attention_desc desc = MHA_ATTENTION_DESC_INIT;
-    mha_layer_desc layer = MHA_LAYER_DESC_INIT;
-    mha_error error;
-    desc.dtype = MHA_F32;
-    desc.q_heads = s->heads;
-    desc.kv_heads = s->kv_heads;
-    desc.head_dim_qk = desc.head_dim_v = s->head_dim;
-    desc.max_batch = 1;
-    desc.max_seqlen_q = s->tokens;
-    desc.max_seqlen_kv = s->keys;
-    layer.flags = MHA_LAYER_FUSED_QKV | MHA_LAYER_QKV_BIAS | MHA_LAYER_OUTPUT |
-                  MHA_LAYER_OUTPUT_BIAS | MHA_LAYER_PACKED;
-    layer.attention = &desc;
-    layer.embed_q = layer.embed_out = s->heads * s->head_dim;
-    c->is_layer = s->is_layer;
-    bench_check(s->is_layer ? mha_layer_plan_create(b->engine, &layer, &c->plan, &error)
-                            : mha_plan_create(b->engine, &desc, &c->plan, &error),
-                &error);
-}
-
-/* What the buffers hold plays no part; a layer's weights are never packed. */
-static void make_buffers(const struct bench *b, const struct shape *s, struct call *c) {
-    const int64_t width = s->heads * s->head_dim;
-    mha_plan_info info = MHA_PLAN_INFO_INIT;
-    mha_error error;
-    bench_check(mha_plan_get_info(c->plan, &info, &error), &error);
-    const size_t rows = (size_t)(s->tokens * width) * sizeof(float);
-    const size_t keys = (size_t)(s->keys * s->kv_heads * s->head_dim) * sizeof(float);
-    const size_t bytes[] = {rows, s->is_layer ? info.packed_bytes : keys, keys, rows,
-                            info.workspace_bytes};
-    for (size_t i = 0; i < sizeof(bytes) / sizeof(*bytes); ++i)
-        c->memory[i] = bench_random(b, bytes[i] / sizeof(float) + 1, 1);
-    c->attention = (mha_attention_args)MHA_ATTENTION_ARGS_INIT;
-    c->attention.batch = 1;
-    c->attention.seqlen_q = s->tokens;
-    c->attention.seqlen_kv = s->keys;
-    if (s->is_layer) {
-        c->layer = (mha_layer_args)MHA_LAYER_ARGS_INIT;
-        c->layer.attention = &c->attention;
-        c->layer.query = mha_tensor_bnhd(c->memory[0], 0, 1, s->tokens, width);
-        c->layer.y = mha_tensor_bnhd(c->memory[3], 0, 1, s->tokens, width);
-        c->layer.packed = mha_buffer(c->memory[1], 0);
-        c->layer.workspace = mha_buffer(c->memory[4], 0);
-        return;
+/* What the buffers hold plays no part. */
+static struct bench_case make_case(const struct bench *b, const struct shape *s) {
+    struct bench_case c = s->problem;
+    const size_t embed = (size_t)(c.q_heads * c.head_dim);
+    const size_t rows = (size_t)c.seqlen_q * embed;
+    const size_t keys = (size_t)(c.seqlen_kv * c.kv_heads * c.head_dim);
+    c.dtype = MHA_F32;
+    c.o = bench_random(b, rows, 1);
+    if (c.is_layer) {
+        c.x = bench_random(b, rows, 1);
+        c.qkv_weight = bench_random(b, 3 * embed * embed, 1);
+        c.qkv_bias = bench_random(b, 3 * embed, 1);
+        c.output_weight = bench_random(b, embed * embed, 1);
+        c.output_bias = bench_random(b, embed, 1);
+    } else {
+        c.q = bench_random(b, rows, 1);
+        c.k = bench_random(b, keys, 1);
+        c.v = bench_random(b, keys, 1);
     }
-    c->attention.q = mha_tensor_bhnd(c->memory[0], 0, s->heads, s->tokens, s->head_dim);
-    c->attention.k = mha_tensor_bhnd(c->memory[1], 0, s->kv_heads, s->keys, s->head_dim);
-    c->attention.v = mha_tensor_bhnd(c->memory[2], 0, s->kv_heads, s->keys, s->head_dim);
-    c->attention.o = mha_tensor_bhnd(c->memory[3], 0, s->heads, s->tokens, s->head_dim);
-    c->attention.workspace = mha_buffer(c->memory[4], 0);
-}
-
-static void enqueue(const struct bench *b, const struct call *c) {
-    mha_error error;
-    bench_check(c->is_layer ? mha_enqueue_layer(c->plan, b->queue, &c->layer, 0, NULL, NULL, &error)
-                            : mha_enqueue_attention(c->plan, b->queue, &c->attention, 0, NULL, NULL,
-                                                    &error),
-                &error);
-}
-
-static void release(struct call *c) {
-    mha_plan_destroy(&c->plan);
-    for (size_t i = 0; i < sizeof(c->memory) / sizeof(*c->memory); ++i)
-        if (c->memory[i])
-            clReleaseMemObject(c->memory[i]);
+    return c;
 }
 
 /* ---- Times ----------------------------------------------------------------------------------- */
 
-/* Host seconds of one call, of many while the queue waits. */
-static double time_calls(const struct bench *b, const struct call *c) {
+/* Host seconds of one call, of many while the queue waits; without a state, of what is recorded. */
+static double time_calls(const struct bench *b, const struct bench_case *c, void *state) {
     cl_int code;
     cl_event gate = clCreateUserEvent(b->context, &code);
     bench_check_cl(code, "clCreateUserEvent");
@@ -264,8 +221,8 @@ static double time_calls(const struct bench *b, const struct call *c) {
                    "clEnqueueBarrierWithWaitList");
     const double begun = host_seconds();
     for (int i = 0; i < CALLS; ++i) {
-        if (c)
-            enqueue(b, c);
+        if (state)
+            contender_mha.call(state, b, c);
         else
             replay(b);
     }
@@ -278,35 +235,43 @@ static double time_calls(const struct bench *b, const struct call *c) {
 
 static void measure(struct bench *b, const struct shape *s) {
     static struct series ours, theirs, beyond;
-    struct call c = {.plan = NULL};
+    char why[400];
+    mha_error error;
+    mha_plan *plan;
     double begun = host_seconds();
     bench_open_engine(b);
-    const double engine = host_seconds() - begun;
+    const double engine_seconds = host_seconds() - begun;
     begun = host_seconds();
-    make_plan(b, s, &c);
-    const double plan = host_seconds() - begun, build = build_seconds;
-    make_buffers(b, s, &c);
+    bench_check(bench_make_plan(b, &s->problem, &plan, &error), &error);
+    const double plan_seconds = host_seconds() - begun, of_it_builds = build_seconds;
+    struct bench_case c = make_case(b, s);
+    void *state =
+        contender_mha.open(b, &c, why, sizeof(why)); /* a plan like the one that is there */
+    if (!state)
+        give_up(why);
     bench_check_cl(clFinish(b->queue), "clFinish");
     begun = host_seconds();
-    enqueue(b, &c);
+    contender_mha.call(state, b, &c);
     bench_check_cl(clFinish(b->queue), "clFinish");
-    const double first = host_seconds() - begun;
+    const double first_seconds = host_seconds() - begun;
     is_recording = true;
-    enqueue(b, &c);
+    contender_mha.call(state, b, &c);
     is_recording = false;
     bench_check_cl(clFinish(b->queue), "clFinish");
     if (!recorded)
         give_up("the library's OpenCL calls were not seen");
     for (int round = 0; round < ROUNDS; ++round) {
-        const double own = time_calls(b, &c), other = time_calls(b, NULL);
+        const double own = time_calls(b, &c, state), other = time_calls(b, &c, NULL);
         series_add(&ours, own);
         series_add(&theirs, other);
         series_add(&beyond, own - other);
     }
-    printf("  %-40s %8.2f %8.2f %8.2f %8.2f %8.2f %8.2f %8.2f %8d\n", s->name, 1e3 * engine,
-           1e3 * plan, 1e3 * build, 1e3 * first, 1e6 * series_median(&ours),
+    printf("  %-40s %8.2f %8.2f %8.2f %8.2f %8.2f %8.2f %8.2f %8d\n", s->name, 1e3 * engine_seconds,
+           1e3 * plan_seconds, 1e3 * of_it_builds, 1e3 * first_seconds, 1e6 * series_median(&ours),
            1e6 * series_median(&theirs), 1e6 * series_median(&beyond), recorded);
-    release(&c);
+    contender_mha.close(state);
+    case_close(&c);
+    mha_plan_destroy(&plan);
 }
 
 int main(int argc, char **argv) {
