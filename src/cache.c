@@ -12,12 +12,19 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* FNV-1a from a given basis. Not cryptographic: it need not be, since an entry's whole identity is
- * compared when it is loaded and who can write the folder is the user. */
+/* After FNV-1a, from a given basis, but words at a time: a quarter of a plan from the cache would
+ * be multiplications otherwise. The high half is folded down, where a product of words leaves it
+ * out. Not cryptographic: it need not be, since an entry's whole identity is compared when it is
+ * loaded and who can write the folder is the user. */
 static uint64_t hash_bytes(uint64_t basis, const void *data, size_t bytes) {
     const unsigned char *p = data;
-    for (size_t i = 0; i < bytes; ++i)
-        basis = (basis ^ p[i]) * UINT64_C(0x100000001b3);
+    for (size_t i = 0; i < bytes; i += sizeof(uint64_t)) {
+        const size_t rest = bytes - i;
+        uint64_t word = 0;
+        memcpy(&word, p + i, rest < sizeof(word) ? rest : sizeof(word));
+        basis = (basis ^ word) * UINT64_C(0x100000001b3);
+        basis ^= basis >> 32;
+    }
     return basis;
 }
 
@@ -37,7 +44,7 @@ struct entry_header {
     uint64_t identity_bytes, binary_bytes, checksum;
 };
 
-static const char entry_magic[8] = "MHACL01";
+static const char entry_magic[8] = "MHACL02";
 
 /* Creates `path` and its parents with mode 0700, and checks that it is the user's own. */
 static bool prepare_dir(char *path, const struct log_target *log) {

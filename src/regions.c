@@ -2,6 +2,43 @@
  * them. */
 #include "regions.h"
 
+/* A buffer of this call is not asked for what is known of it: a query takes some runtimes as long
+ * as all that the library does itself for an argument. */
+static const struct buffer *find_known(const struct regions *regions, cl_mem buffer) {
+    for (int i = 0; i < regions->count; ++i)
+        if (regions->list[i].buffer.buffer == buffer)
+            return &regions->list[i].buffer;
+    return NULL;
+}
+
+static mha_status query_buffer(const char *name, cl_mem buffer, const mha_engine *engine,
+                               struct buffer *found, mha_error *error) {
+    cl_context context = NULL;
+    cl_mem parent = NULL;
+    cl_mem_object_type type = 0;
+    cl_int code;
+    *found = (struct buffer){.buffer = buffer};
+    if ((code = clGetMemObjectInfo(buffer, CL_MEM_CONTEXT, sizeof(context), &context, NULL)))
+        return mha_fail_code(error, MHA_ERR_CONTEXT, code, "%s.buffer is no OpenCL buffer", name);
+    if (context != engine->context)
+        return mha_fail(error, MHA_ERR_CONTEXT, "%s.buffer is of another context than the engine",
+                        name);
+    if ((code = clGetMemObjectInfo(buffer, CL_MEM_TYPE, sizeof(type), &type, NULL)) ||
+        (code =
+             clGetMemObjectInfo(buffer, CL_MEM_FLAGS, sizeof(found->flags), &found->flags, NULL)) ||
+        (code = clGetMemObjectInfo(buffer, CL_MEM_SIZE, sizeof(found->size), &found->size, NULL)) ||
+        (code = clGetMemObjectInfo(buffer, CL_MEM_ASSOCIATED_MEMOBJECT, sizeof(parent), &parent,
+                                   NULL)) ||
+        (parent && (code = clGetMemObjectInfo(buffer, CL_MEM_OFFSET, sizeof(found->origin),
+                                              &found->origin, NULL))))
+        return mha_fail_cl(error, code, "clGetMemObjectInfo");
+    if (type != CL_MEM_OBJECT_BUFFER)
+        return mha_fail(error, MHA_ERR_CONTEXT, "%s.buffer is an image or pipe (type 0x%x)", name,
+                        (unsigned)type);
+    found->root = parent ? parent : buffer;
+    return MHA_SUCCESS;
+}
+
 mha_status mha_add_region(const char *name, const mha_memory *memory, int64_t elements,
                           size_t element_bytes, enum access access, struct regions *regions,
                           int64_t *offset, mha_error *error) {
@@ -17,47 +54,32 @@ mha_status mha_add_region(const char *name, const mha_memory *memory, int64_t el
         return mha_fail(error, MHA_ERR_MISALIGNED,
                         "%s.offset_bytes is %zu, not a multiple of its element's %zu bytes", name,
                         memory->offset_bytes, element_bytes);
-    cl_context context = NULL;
-    cl_mem parent = NULL;
-    cl_mem_object_type type = 0;
-    cl_mem_flags flags = 0;
-    size_t size = 0, origin = 0;
-    cl_int code;
-    if ((code =
-             clGetMemObjectInfo(memory->buffer, CL_MEM_CONTEXT, sizeof(context), &context, NULL)))
-        return mha_fail_code(error, MHA_ERR_CONTEXT, code, "%s.buffer is no OpenCL buffer", name);
-    if (context != regions->engine->context)
-        return mha_fail(error, MHA_ERR_CONTEXT, "%s.buffer is of another context than the engine",
-                        name);
-    if ((code = clGetMemObjectInfo(memory->buffer, CL_MEM_TYPE, sizeof(type), &type, NULL)) ||
-        (code = clGetMemObjectInfo(memory->buffer, CL_MEM_FLAGS, sizeof(flags), &flags, NULL)) ||
-        (code = clGetMemObjectInfo(memory->buffer, CL_MEM_SIZE, sizeof(size), &size, NULL)) ||
-        (code = clGetMemObjectInfo(memory->buffer, CL_MEM_ASSOCIATED_MEMOBJECT, sizeof(parent),
-                                   &parent, NULL)) ||
-        (parent &&
-         (code = clGetMemObjectInfo(memory->buffer, CL_MEM_OFFSET, sizeof(origin), &origin, NULL))))
-        return mha_fail_cl(error, code, "clGetMemObjectInfo");
-    if (type != CL_MEM_OBJECT_BUFFER)
-        return mha_fail(error, MHA_ERR_CONTEXT, "%s.buffer is an image or pipe (type 0x%x)", name,
-                        (unsigned)type);
+    const struct buffer *known = find_known(regions, memory->buffer);
+    struct buffer buffer;
+    mha_status status;
+    if (known)
+        buffer = *known;
+    else if ((status = query_buffer(name, memory->buffer, regions->engine, &buffer, error)))
+        return status;
     const cl_mem_flags refused = (access & ACCESS_READ ? CL_MEM_WRITE_ONLY : 0) |
                                  (access & ACCESS_WRITE ? CL_MEM_READ_ONLY : 0);
-    if (flags & refused)
+    if (buffer.flags & refused)
         return mha_fail(error, MHA_ERR_CONTEXT, "%s.buffer is %s for the device", name,
-                        flags & CL_MEM_READ_ONLY ? "CL_MEM_READ_ONLY" : "CL_MEM_WRITE_ONLY");
+                        buffer.flags & CL_MEM_READ_ONLY ? "CL_MEM_READ_ONLY" : "CL_MEM_WRITE_ONLY");
     int64_t bytes;
     if (!mha_add_product(&bytes, 0, elements, (int64_t)element_bytes) ||
-        memory->offset_bytes > size || (uint64_t)bytes > size - memory->offset_bytes)
+        memory->offset_bytes > buffer.size || (uint64_t)bytes > buffer.size - memory->offset_bytes)
         return mha_fail(error, MHA_ERR_BUFFER_SIZE,
                         "%s needs %lld elements of %zu bytes from byte %zu on; its buffer has %zu "
                         "bytes",
-                        name, (long long)elements, element_bytes, memory->offset_bytes, size);
+                        name, (long long)elements, element_bytes, memory->offset_bytes,
+                        buffer.size);
     *offset = (int64_t)(memory->offset_bytes / element_bytes);
     regions->list[regions->count++] = (struct region){
         .name = name,
-        .root = parent ? parent : memory->buffer,
-        .begin = origin + memory->offset_bytes,
-        .end = origin + memory->offset_bytes + (uint64_t)bytes,
+        .buffer = buffer,
+        .begin = buffer.origin + memory->offset_bytes,
+        .end = buffer.origin + memory->offset_bytes + (uint64_t)bytes,
         .access = access,
     };
     return MHA_SUCCESS;
@@ -193,7 +215,7 @@ mha_status mha_check_aliases(const struct regions *regions, mha_error *error) {
     for (int i = 0; i < regions->count; ++i)
         for (int j = 0; j < regions->count; ++j) {
             const struct region *out = &regions->list[i], *other = &regions->list[j];
-            if (i == j || !(out->access & ACCESS_WRITE) || out->root != other->root ||
+            if (i == j || !(out->access & ACCESS_WRITE) || out->buffer.root != other->buffer.root ||
                 out->begin >= other->end || other->begin >= out->end || are_interleaved(out, other))
                 continue;
             return mha_fail(

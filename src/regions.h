@@ -14,10 +14,17 @@ struct axis {
 
 enum access { ACCESS_READ = 1, ACCESS_WRITE = 2, ACCESS_READ_WRITE = 3 };
 
+/* What OpenCL says of a buffer. */
+struct buffer {
+    cl_mem buffer, root; /* the same, or what it is a sub-buffer of */
+    size_t origin, size; /* origin in the root, in bytes */
+    cl_mem_flags flags;
+};
+
 /* A part of a buffer that the call reads or writes, in bytes of the root buffer. */
 struct region {
     const char *name;
-    cl_mem root;
+    struct buffer buffer;
     uint64_t begin, end; /* empty where equal */
     enum access access;
     struct axis axes[3]; /* of q, k, v and o, in bytes; the others are contiguous: row_bytes 0 */

@@ -122,8 +122,7 @@ static double loops(const struct problem *p, const struct tuning *t) {
 }
 
 #define DECODE_FILES                                                                               \
-    "arguments.h", "types.cl", "vectors.cl", "problem.cl", "mask.cl", "softmax.cl", "decode.cl",   \
-        "combine.cl"
+    "arguments.h", "types.cl", "vectors.cl", "problem.cl", "mask.cl", "softmax.cl", "decode.cl"
 #define DECODE_TUNABLES                                                                            \
     {VEC, true, {2, 4, 8, 16}}, {MICRO_Q, true, {1, 2, 4}}, {MICRO_KV, true, {1, 2, 4}},           \
         {MICRO_D, true, {1, 2, 3, 4, 5, 6, 8}}, {BLOCK_Q, false, {1, 2, 4, 8, 16, 32}}, {          \
@@ -150,7 +149,7 @@ const struct variant mha_variant_decode = {
 
 const struct variant mha_variant_decode_split = {
     .name = "decode_split",
-    .files = {DECODE_FILES},
+    .files = {DECODE_FILES, "combine.cl"},
     .kernels = {{"decode", true}, {"combine", false}},
     .tunables = {DECODE_TUNABLES, {SPLIT_KEYS, false, {256, 512, 1024, 2048, 4096}}},
     .heuristic = heuristic_split,

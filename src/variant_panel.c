@@ -158,7 +158,7 @@ static double loops(const struct problem *p, const struct tuning *t) {
 
 #define PANEL_FILES                                                                                \
     "arguments.h", "types.cl", "vectors.cl", "problem.cl", "mask.cl", "softmax.cl",                \
-        "panel_terms.cl", "panel.cl", "combine.cl"
+        "panel_terms.cl", "panel.cl"
 #define PANEL_TUNABLES                                                                             \
     {VEC, true, {2, 4, 8, 16}}, {LANE_VECTORS, true, {1, 2, 3, 4}},                                \
         {MICRO_Q, true, {1, 2, 4, 6, 8, 10, 12, 14}}, {MICRO_D, true, {1, 2, 3, 4}}, {             \
@@ -185,7 +185,7 @@ const struct variant mha_variant_panel = {
 
 const struct variant mha_variant_panel_split = {
     .name = "panel_split",
-    .files = {PANEL_FILES},
+    .files = {PANEL_FILES, "combine.cl"},
     .kernels = {{"panel", true}, {"combine", false}},
     .tunables = {PANEL_TUNABLES,
                  {BLOCK_KV, false, {32, 64, 96, 128, 160, 208, 256, 272, 384}},
