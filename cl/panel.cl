@@ -114,6 +114,52 @@ static inline void copy_v(local real *tile, global const storage *v, long row_st
 
 /* ---- A strip of MICRO_Q queries -------------------------------------------------------------- */
 
+/* Products of MICRO_Q rows with a panel of keys. */
+static inline void multiply_panel(local const real *q, int d_qk, local const real *panel, int dim,
+                                  realv (*sum)[LANE_VECTORS]) {
+#pragma unroll
+    for (int r = 0; r < MICRO_Q; ++r)
+#pragma unroll
+        for (int c = 0; c < LANE_VECTORS; ++c)
+            sum[r][c] = 0;
+    for (int d = 0; d < dim; ++d) {
+        realv x[LANE_VECTORS];
+#pragma unroll
+        for (int c = 0; c < LANE_VECTORS; ++c)
+            x[c] = VLOAD(panel + d * LANES + c * VEC);
+#pragma unroll
+        for (int r = 0; r < MICRO_Q; ++r) {
+            const realv y = q[r * d_qk + d];
+#pragma unroll
+            for (int c = 0; c < LANE_VECTORS; ++c)
+                sum[r][c] += y * x[c];
+        }
+    }
+}
+
+/* The same where all keys are in the lower half of the first vector: images are often cut into a
+ * multiple of 16 patches and a token more, and some CPUs take long vectors in two halves. */
+static inline void multiply_half_panel(local const real *q, int d_qk, local const real *panel,
+                                       int dim, realv (*sum)[LANE_VECTORS]) {
+    realh half_sum[MICRO_Q];
+#pragma unroll
+    for (int r = 0; r < MICRO_Q; ++r)
+        half_sum[r] = 0;
+    for (int d = 0; d < dim; ++d) {
+        const realh x = VLOAD(panel + d * LANES).lo;
+#pragma unroll
+        for (int r = 0; r < MICRO_Q; ++r)
+            half_sum[r] += q[r * d_qk + d] * x;
+    }
+#pragma unroll
+    for (int r = 0; r < MICRO_Q; ++r) {
+#pragma unroll
+        for (int c = 0; c < LANE_VECTORS; ++c)
+            sum[r][c] = 0;
+        sum[r][0].lo = half_sum[r];
+    }
+}
+
 /* S of a strip and keys begin .. end, multiples of LANES; -inf for keys outside of lo .. hi. And
  * the largest of these scores of each row, lane by lane: a comparison that is false for NaN keeps
  * the number, the NaN then shows in the power. */
@@ -125,24 +171,10 @@ static inline void multiply_qk(const struct panel_memory *m, int begin, int end,
     for (int j = begin; j < end; j += LANES) {
         local const real *panel = m->k + j * m->d_qk;
         realv sum[MICRO_Q][LANE_VECTORS];
-#pragma unroll
-        for (int r = 0; r < MICRO_Q; ++r)
-#pragma unroll
-            for (int c = 0; c < LANE_VECTORS; ++c)
-                sum[r][c] = 0;
-        for (int d = 0; d < dim; ++d) {
-            realv x[LANE_VECTORS];
-#pragma unroll
-            for (int c = 0; c < LANE_VECTORS; ++c)
-                x[c] = VLOAD(panel + d * LANES + c * VEC);
-#pragma unroll
-            for (int r = 0; r < MICRO_Q; ++r) {
-                const realv y = m->q[r * m->d_qk + d];
-#pragma unroll
-                for (int c = 0; c < LANE_VECTORS; ++c)
-                    sum[r][c] += y * x[c];
-            }
-        }
+        if (hi - j <= VEC / 2)
+            multiply_half_panel(m->q, m->d_qk, panel, dim, sum);
+        else
+            multiply_panel(m->q, m->d_qk, panel, dim, sum);
         if (j < lo || j + LANES > hi) {
 #pragma unroll
             for (int c = 0; c < LANE_VECTORS; ++c) {

@@ -1,7 +1,7 @@
 /* Storage types, the real type that everything is computed in, loads and stores between them.
  *
  * In: DTYPE (storage), VEC (lanes of a vector, a power of two >= 2).
- * Out: real, realv, intv; load_as(), load_v_as(), load(), load_v(), load_v_part(); store(),
+ * Out: real, realv, realh, intv; load_as(), load_v_as(), load(), load_v(), load_v_part(); store(),
  * store_v(), store_v_part(), STORE_LOCAL(). */
 
 #ifndef DTYPE
@@ -11,6 +11,17 @@
 #define VEC 8
 #endif
 
+/* Half of them, as it ends the names of types: nothing for a scalar. */
+#if VEC == 16
+#define HALF_VEC 8
+#elif VEC == 8
+#define HALF_VEC 4
+#elif VEC == 4
+#define HALF_VEC 2
+#else
+#define HALF_VEC
+#endif
+
 #define PASTE_(a, b) a##b
 #define PASTE(a, b) PASTE_(a, b)
 
@@ -18,6 +29,7 @@
 #pragma OPENCL EXTENSION cl_khr_fp64 : enable
 typedef double real;
 typedef PASTE(double, VEC) realv;
+typedef PASTE(double, HALF_VEC) realh;
 typedef PASTE(long, VEC) intv; /* of the width that comparisons of realv give */
 typedef double storage;
 #define CONVERT_INTV PASTE(convert_long, VEC)
@@ -28,6 +40,7 @@ typedef double storage;
 #else
 typedef float real;
 typedef PASTE(float, VEC) realv;
+typedef PASTE(float, HALF_VEC) realh;
 typedef PASTE(int, VEC) intv;
 #if DTYPE == DTYPE_F32
 typedef float storage;
