@@ -6,18 +6,18 @@
  * sums of v. Register tiles: MICRO_Q rows times MICRO_KV keys (QK^T) or MICRO_D vectors of value
  * dims (PV).
  *
- * In: vectors.cl, mask.cl, softmax.cl. Out: o and lse; with a.split_rows partial results for
- * combine.cl. Grid: splits * batch * kv_heads * blocks_q work-groups of one work-item. */
+ * In: vectors.cl, softmax.cl, weighted_sums.cl; HEAD_DIM_QK. Out: o and lse; with a.split_rows
+ * partial results for combine.cl. Grid: splits * batch * kv_heads * blocks_q work-groups of one
+ * work-item. */
 
-#ifndef MICRO_Q
-#define MICRO_Q 1
-#endif
 #ifndef MICRO_KV
 #define MICRO_KV 1
 #endif
-#ifndef MICRO_D
-#define MICRO_D 4
+#ifndef HEAD_DIM_QK
+#define HEAD_DIM_QK 64
 #endif
+/* Steps of QK^T: all of usual head dims. */
+#define QK_UNROLL 16
 
 /* Local memory, carved up; strides in reals. Mirrored by local_bytes() in variant_decode.c. */
 struct decode_memory {
@@ -55,16 +55,16 @@ static inline struct row_place get_row(const struct mha_attention_kernel_args *a
     return row;
 }
 
-/* Scores of MICRO_Q rows and VEC keys, scaled; those beyond the last key repeat it. */
+/* Scores of MICRO_Q rows and VEC keys, scaled; those beyond the last key repeat it. The rows of q
+ * stay in registers where there are enough. */
 static inline void score_keys(local const real *q, int q_stride, global const storage *k,
-                              long stride, int count, int dim, real scale, local real *scores,
+                              long stride, int count, real scale, local real *scores,
                               int score_stride) {
     realv x[MICRO_Q][VEC];
-#pragma unroll
+#pragma unroll 1
     for (int e = 0; e < VEC; e += MICRO_KV) {
         global const storage *key[MICRO_KV];
-        realv y[MICRO_KV], sum[MICRO_Q][MICRO_KV];
-        int d = 0;
+        realv sum[MICRO_Q][MICRO_KV];
 #pragma unroll
         for (int i = 0; i < MICRO_KV; ++i) {
             key[i] = k + min(e + i, count - 1) * stride;
@@ -72,26 +72,15 @@ static inline void score_keys(local const real *q, int q_stride, global const st
             for (int r = 0; r < MICRO_Q; ++r)
                 sum[r][i] = 0;
         }
-        for (; d + VEC <= dim; d += VEC) {
+#pragma unroll QK_UNROLL
+        for (int d = 0; d < HEAD_DIM_QK; d += VEC)
 #pragma unroll
-            for (int i = 0; i < MICRO_KV; ++i)
-                y[i] = load_v(key[i] + d);
+            for (int i = 0; i < MICRO_KV; ++i) {
+                const realv y = load_v_part(key[i] + d, HEAD_DIM_QK - d);
 #pragma unroll
-            for (int r = 0; r < MICRO_Q; ++r)
-#pragma unroll
-                for (int i = 0; i < MICRO_KV; ++i)
-                    sum[r][i] += y[i] * VLOAD(q + r * q_stride + d);
-        }
-        if (d < dim) {
-#pragma unroll
-            for (int i = 0; i < MICRO_KV; ++i)
-                y[i] = load_v_part(key[i] + d, dim - d);
-#pragma unroll
-            for (int r = 0; r < MICRO_Q; ++r)
-#pragma unroll
-                for (int i = 0; i < MICRO_KV; ++i)
-                    sum[r][i] += y[i] * VLOAD(q + r * q_stride + d);
-        }
+                for (int r = 0; r < MICRO_Q; ++r)
+                    sum[r][i] += y * VLOAD(q + r * q_stride + d);
+            }
 #pragma unroll
         for (int r = 0; r < MICRO_Q; ++r)
 #pragma unroll
@@ -143,54 +132,6 @@ static inline real softmax_row(local real *scores, int count, local real *row_ma
     return lanes[0];
 }
 
-/* acc = acc * correction + p v over keys lo .. hi, for MICRO_Q rows. Keys of probability 0 are left
- * out: they may hold NaN or Inf, and 0 * NaN would be NaN. */
-static inline void add_values(local real *acc, int acc_stride, global const storage *v, long stride,
-                              local const real *p, int p_stride, int lo, int hi, int dim,
-                              const real *correction) {
-    int d = 0;
-    for (; d + MICRO_D * VEC <= dim; d += MICRO_D * VEC) {
-        realv sum[MICRO_Q][MICRO_D];
-#pragma unroll
-        for (int r = 0; r < MICRO_Q; ++r)
-#pragma unroll
-            for (int c = 0; c < MICRO_D; ++c)
-                sum[r][c] = VLOAD(acc + r * acc_stride + d + c * VEC) * correction[r];
-        for (int j = lo; j < hi; ++j) {
-            global const storage *row = v + j * stride + d;
-            realv x[MICRO_D];
-            bool is_seen_by_all = true;
-#pragma unroll
-            for (int c = 0; c < MICRO_D; ++c)
-                x[c] = load_v(row + c * VEC);
-#pragma unroll
-            for (int r = 0; r < MICRO_Q; ++r)
-                is_seen_by_all = is_seen_by_all && p[r * p_stride + j] != 0;
-#pragma unroll
-            for (int r = 0; r < MICRO_Q; ++r)
-                if (is_seen_by_all || p[r * p_stride + j] != 0) {
-#pragma unroll
-                    for (int c = 0; c < MICRO_D; ++c)
-                        sum[r][c] += x[c] * p[r * p_stride + j];
-                }
-        }
-#pragma unroll
-        for (int r = 0; r < MICRO_Q; ++r)
-#pragma unroll
-            for (int c = 0; c < MICRO_D; ++c)
-                STORE_LOCAL(sum[r][c], acc + r * acc_stride + d + c * VEC);
-    }
-    for (; d < dim; d += VEC)
-        for (int r = 0; r < MICRO_Q; ++r) {
-            local const real *y = p + r * p_stride;
-            realv sum = VLOAD(acc + r * acc_stride + d) * correction[r];
-            for (int j = lo; j < hi; ++j)
-                if (y[j] != 0)
-                    sum += load_v_part(v + j * stride + d, dim - d) * y[j];
-            STORE_LOCAL(sum, acc + r * acc_stride + d);
-        }
-}
-
 kernel void decode(ATTENTION_BUFFERS, const struct mha_attention_kernel_args a,
                    local realv *memory) {
     const long block = get_group_id(0) + a.first_block;
@@ -235,8 +176,7 @@ kernel void decode(ATTENTION_BUFFERS, const struct mha_attention_kernel_args a,
         for (int j = begin; j < last; j += VEC)
             for (int r = 0; r < rows; r += MICRO_Q)
                 score_keys(m.q + r * m.d_qk, m.d_qk, k + (tile + j) * a.k.stride_token,
-                           a.k.stride_token, last - j, a.head_dim_qk, scale, m.s + r * m.keys + j,
-                           m.keys);
+                           a.k.stride_token, last - j, scale, m.s + r * m.keys + j, m.keys);
         for (int r0 = 0; r0 < rows; r0 += MICRO_Q) {
             real correction[MICRO_Q];
             int any_lo = last, any_hi = first;
@@ -259,8 +199,14 @@ kernel void decode(ATTENTION_BUFFERS, const struct mha_attention_kernel_args a,
                 any_lo = min(any_lo, lo);
                 any_hi = max(any_hi, hi);
             }
-            add_values(m.acc + r0 * m.d_v, m.d_v, v + tile * a.v.stride_token, a.v.stride_token,
-                       m.s + r0 * m.keys, m.keys, any_lo, any_hi, a.head_dim_v, correction);
+            const struct weighted_sums sums = {.p = m.s + r0 * m.keys,
+                                               .p_stride = m.keys,
+                                               .acc = m.acc + r0 * m.d_v,
+                                               .acc_stride = m.d_v,
+                                               .has_acc = true,
+                                               .correction = correction};
+            multiply_pv(&sums, v + tile * a.v.stride_token, a.v.stride_token, a.head_dim_v, NULL,
+                        any_lo, any_hi);
         }
     }
 

@@ -14,21 +14,14 @@
  * exponent: exp(scale (s - max)) = 2^(factor (s - max)). The difference comes first, since products
  * of some hundred thousand have no digits left behind the point.
  *
- * In: vectors.cl, softmax.cl, panel_terms.cl. Out: o, lse, weights; with a.split_rows partial
- * results for combine.cl.
- * Grid: splits * batch * q_heads * blocks_q work-groups of one work-item. */
+ * In: vectors.cl, softmax.cl, weighted_sums.cl, panel_terms.cl. Out: o, lse, weights; with
+ * a.split_rows partial results for combine.cl. Grid: splits * batch * q_heads * blocks_q
+ * work-groups of one work-item. */
 
 #ifndef LANE_VECTORS
 #define LANE_VECTORS 2
 #endif
-#ifndef MICRO_Q
-#define MICRO_Q 6
-#endif
-#ifndef MICRO_D
-#define MICRO_D 2
-#endif
 #define LANES (VEC * LANE_VECTORS)
-#define V_STEP (VEC * MICRO_D)
 #define LEAST_FACTOR ((real)1e-30)
 /* Largest scores and sums of a strip, a lane each. */
 #define ROW_VECTORS ((MICRO_Q + VEC - 1) / VEC)
@@ -241,88 +234,6 @@ static inline void softmax_strip(const struct panel_memory *m, int begin, int en
                     row_sum + g);
 }
 
-/* Whether there is no NaN or Inf; by their bits, since compilers may take x * 0 for 0. */
-static inline bool are_finite(realv (*x)[MICRO_D]) {
-    intv most = 0;
-#pragma unroll
-    for (int r = 0; r < MICRO_Q; ++r)
-#pragma unroll
-        for (int c = 0; c < MICRO_D; ++c)
-            most = max(most, AS_INTV(x[r][c]) & MAGNITUDE_MASK);
-    return !any(most >= INFINITY_BITS);
-}
-
-/* sum += y x of MICRO_Q rows, an element of each, and MICRO_D vectors. */
-static inline void add_outer(realv (*sum)[MICRO_D], local const real *y, int stride,
-                             const realv *x) {
-#pragma unroll
-    for (int r = 0; r < MICRO_Q; ++r)
-#pragma unroll
-        for (int c = 0; c < MICRO_D; ++c)
-            sum[r][c] += y[r * stride] * x[c];
-}
-
-/* multiply_pv() of value dims d .. d + V_STEP, but keys of probability 0, where v may hold a NaN or
- * Inf, are left out: 0 * NaN would be NaN. */
-static inline void multiply_visible(const struct panel_memory *m, local real *acc, bool has_acc,
-                                    global const storage *v, long v_stride, int d, int dim, int lo,
-                                    int hi, const real *correction) {
-#pragma unroll 1
-    for (int r = 0; r < MICRO_Q; ++r)
-#pragma unroll 1
-        for (int e = d; e < d + V_STEP; e += VEC) {
-            realv sum = 0;
-            if (has_acc)
-                sum = VLOAD(acc + r * m->d_v + e) * correction[r];
-            for (int j = lo; j < hi; ++j) {
-                const real y = m->s[r * m->keys + j];
-                if (y != 0)
-                    sum += y * load_v_part(v + j * v_stride + e, dim - e);
-            }
-            STORE_LOCAL(sum, acc + r * m->d_v + e);
-        }
-}
-
-/* acc = acc * correction + P V of a strip and keys lo .. hi; P V if there is no acc yet. */
-static inline void multiply_pv(const struct panel_memory *m, local real *acc, bool has_acc,
-                               global const storage *v, long v_stride, int dim, int lo, int hi,
-                               const real *correction) {
-    for (int d = 0; d < dim; d += V_STEP) {
-        realv sum[MICRO_Q][MICRO_D], x[MICRO_D];
-#pragma unroll
-        for (int r = 0; r < MICRO_Q; ++r)
-#pragma unroll
-            for (int c = 0; c < MICRO_D; ++c) {
-                sum[r][c] = 0;
-                if (has_acc)
-                    sum[r][c] = VLOAD(acc + r * m->d_v + d + c * VEC) * correction[r];
-            }
-        if (d + V_STEP <= dim)
-            for (int j = lo; j < hi; ++j) {
-#pragma unroll
-                for (int c = 0; c < MICRO_D; ++c)
-                    x[c] = load_v(v + j * v_stride + d + c * VEC);
-                add_outer(sum, m->s + j, m->keys, x);
-            }
-        else
-            for (int j = lo; j < hi; ++j) {
-#pragma unroll
-                for (int c = 0; c < MICRO_D; ++c)
-                    x[c] = VLOAD(m->v + j * V_STEP + c * VEC);
-                add_outer(sum, m->s + j, m->keys, x);
-            }
-        if (!are_finite(sum)) {
-            multiply_visible(m, acc, has_acc, v, v_stride, d, dim, lo, hi, correction);
-            continue;
-        }
-#pragma unroll
-        for (int r = 0; r < MICRO_Q; ++r)
-#pragma unroll
-            for (int c = 0; c < MICRO_D; ++c)
-                STORE_LOCAL(sum[r][c], acc + r * m->d_v + d + c * VEC);
-    }
-}
-
 /* A row of weights: exponentials begin .. end, which are multiples of VEC, times the factor, and 0
  * for all other keys. A masked key keeps its 0 also in a row of NaN. */
 static inline void write_weights(global real *out, int seqlen_kv, local const real *p, real factor,
@@ -397,7 +308,6 @@ kernel void panel(ATTENTION_BUFFERS, const struct mha_attention_kernel_args a,
             if (any_lo >= any_hi)
                 continue;
             const int begin = any_lo / LANES * LANES, end = round_up(any_hi, LANES);
-            const bool has_acc = tile > max(top.lo, j_begin);
             /* Otherwise all rows see the same keys. */
             const bool is_cut = bottom.lo > tile + any_lo || top.hi < tile + any_hi;
             real correction[ROW_LANES];
@@ -423,8 +333,14 @@ kernel void panel(ATTENTION_BUFFERS, const struct mha_attention_kernel_args a,
                 find_most(&m, begin, end, most);
             softmax_strip(&m, begin, end, LOG2_E * unit, most, m.max + p / MICRO_Q * ROW_LANES,
                           m.sum + p / MICRO_Q * ROW_LANES, correction);
-            multiply_pv(&m, m.acc + p * m.d_v, has_acc, v + tile * a.v.stride_token,
-                        a.v.stride_token, a.head_dim_v, any_lo, any_hi, correction);
+            const struct weighted_sums sums = {.p = m.s,
+                                               .p_stride = m.keys,
+                                               .acc = m.acc + p * m.d_v,
+                                               .acc_stride = m.d_v,
+                                               .has_acc = tile > max(top.lo, j_begin),
+                                               .correction = correction};
+            multiply_pv(&sums, v + tile * a.v.stride_token, a.v.stride_token, a.head_dim_v, m.v,
+                        any_lo, any_hi);
             /* There is but one tile then. */
             for (int r = 0; (a.flags & FLAG_SCORES) && i + r <= i_last; ++r) {
                 const int stat = p / MICRO_Q * ROW_LANES + r;

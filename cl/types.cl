@@ -77,13 +77,54 @@ static inline real load(global const storage *p) {
     return load_as(DTYPE, p, 0);
 }
 
+#if DTYPE != DTYPE_F64
+#if VEC >= 8
+/* PoCL 3.1 takes what its vloads and vstores of 8 and 16 halves are given for aligned to 16 bytes,
+ * which OpenCL does not ask for: to and from memory they go as integers. */
+static inline float8 load_half8(global const ushort *p) {
+    const ushort8 bits = vload8(0, p);
+    return vload_half8(0, (const half *)&bits);
+}
+
+static inline void store_half8(float8 x, global ushort *p) {
+    ushort8 bits;
+    vstore_half8_rte(x, 0, (half *)&bits);
+    vstore8(bits, 0, p);
+}
+#endif
+
+static inline realv load_half_v(global const void *p) {
+#if VEC < 8
+    return PASTE(vload_half, VEC)(0, (global const half *)p);
+#elif VEC == 8
+    return load_half8(p);
+#else
+    realv x;
+    x.lo = load_half8(p);
+    x.hi = load_half8((global const ushort *)p + 8);
+    return x;
+#endif
+}
+
+static inline void store_half_v(realv x, global void *p) {
+#if VEC < 8
+    PASTE(PASTE(vstore_half, VEC), _rte)(x, 0, (global half *)p);
+#elif VEC == 8
+    store_half8(x, p);
+#else
+    store_half8(x.lo, p);
+    store_half8(x.hi, (global ushort *)p + 8);
+#endif
+}
+#endif
+
 /* VEC elements; fp64 goes with fp64 only. */
 static inline realv load_v_as(int dtype, global const void *p) {
 #if DTYPE == DTYPE_F64
     return VLOAD((global const double *)p);
 #else
     if (dtype == DTYPE_F16)
-        return PASTE(vload_half, VEC)(0, (global const half *)p);
+        return load_half_v(p);
     if (dtype == DTYPE_BF16)
         return PASTE(as_float, VEC)(PASTE(convert_uint, VEC)(VLOAD((global const ushort *)p))
                                     << 16);
@@ -126,7 +167,7 @@ static inline void store(real x, global storage *p) {
 
 static inline void store_v(realv x, global storage *p) {
 #if DTYPE == DTYPE_F16
-    PASTE(PASTE(vstore_half, VEC), _rte)(x, 0, (global half *)p);
+    store_half_v(x, p);
 #elif DTYPE == DTYPE_BF16
     const PASTE(uint, VEC) bits = PASTE(as_uint, VEC)(x);
     VSTORE(PASTE(convert_ushort,

@@ -104,6 +104,11 @@ static double lanes_beyond(int dim, int vec) {
     return dim % vec ? vec : 0;
 }
 
+static const char *defines(const struct problem *p, char *text, size_t bytes) {
+    snprintf(text, bytes, "#define HEAD_DIM_QK %d\n", p->head_dim_qk);
+    return text;
+}
+
 static double loops(const struct problem *p, const struct tuning *t) {
     const int *v = t->value;
     const double keys = (double)p->seqlen_kv + 2 * v[VEC];
@@ -122,7 +127,8 @@ static double loops(const struct problem *p, const struct tuning *t) {
 }
 
 #define DECODE_FILES                                                                               \
-    "arguments.h", "types.cl", "vectors.cl", "problem.cl", "mask.cl", "softmax.cl", "decode.cl"
+    "arguments.h", "types.cl", "vectors.cl", "problem.cl", "mask.cl", "softmax.cl",                \
+        "weighted_sums.cl", "decode.cl"
 #define DECODE_TUNABLES                                                                            \
     {VEC, true, {2, 4, 8, 16}}, {MICRO_Q, true, {1, 2, 4}}, {MICRO_KV, true, {1, 2, 4}},           \
         {MICRO_D, true, {1, 2, 3, 4, 5, 6, 8}}, {BLOCK_Q, false, {1, 2, 4, 8, 16, 32}}, {          \
@@ -142,6 +148,7 @@ const struct variant mha_variant_decode = {
     .local_bytes = local_bytes,
     .workspace_bytes = mha_fused_workspace,
     .launch = launch,
+    .defines = defines,
     .loops = loops,
     .is_for_cpu = true,
     .efficiency = 0.03,
@@ -158,6 +165,7 @@ const struct variant mha_variant_decode_split = {
     .local_bytes = local_bytes,
     .workspace_bytes = mha_fused_workspace,
     .launch = launch,
+    .defines = defines,
     .loops = loops,
     .is_for_cpu = true,
     .efficiency = 0.03,

@@ -78,7 +78,7 @@ union kernel_args {
 };
 
 #define MHA_MAX_KERNELS 3
-#define MHA_MAX_FILES 10
+#define MHA_MAX_FILES 12 /* with the NULL that ends them */
 #define MHA_MAX_VALUES 10
 
 struct variant_tunable {
