@@ -6,9 +6,9 @@
  * sums of v. Register tiles: MICRO_Q rows times MICRO_KV keys (QK^T) or MICRO_D vectors of value
  * dims (PV).
  *
- * In: vectors.cl, softmax.cl, weighted_sums.cl; HEAD_DIM_QK. Out: o and lse; with a.split_rows
- * partial results for combine.cl. Grid: splits * batch * kv_heads * blocks_q work-groups of one
- * work-item. */
+ * In: vectors.cl, mask.cl, softmax.cl, weighted_sums.cl; HEAD_DIM_QK. Out: o and lse; with
+ * a.split_rows partial results for combine.cl. Grid: splits * batch * kv_heads * blocks_q
+ * work-groups of one work-item. */
 
 #ifndef MICRO_KV
 #define MICRO_KV 1
@@ -16,7 +16,8 @@
 #ifndef HEAD_DIM_QK
 #define HEAD_DIM_QK 64
 #endif
-/* Steps of QK^T: all of usual head dims. */
+#define WHOLE_QK (HEAD_DIM_QK / VEC * VEC)
+/* Steps of QK^T, which is rolled only for longer heads. */
 #define QK_UNROLL 16
 
 /* Local memory, carved up; strides in reals. Mirrored by local_bytes() in variant_decode.c. */
@@ -33,7 +34,7 @@ static inline struct decode_memory carve(local realv *memory,
                                          const struct mha_attention_kernel_args *a) {
     struct decode_memory m;
     const int rows = round_up(a->block_q, MICRO_Q);
-    m.d_qk = round_up(a->head_dim_qk, VEC);
+    m.d_qk = round_up(HEAD_DIM_QK, VEC);
     m.d_v = round_up(a->head_dim_v, VEC);
     m.keys = round_up(a->block_kv, VEC);
     m.q = (local real *)memory;
@@ -73,14 +74,21 @@ static inline void score_keys(local const real *q, int q_stride, global const st
                 sum[r][i] = 0;
         }
 #pragma unroll QK_UNROLL
-        for (int d = 0; d < HEAD_DIM_QK; d += VEC)
+        for (int d = 0; d < WHOLE_QK; d += VEC)
 #pragma unroll
             for (int i = 0; i < MICRO_KV; ++i) {
-                const realv y = load_v_part(key[i] + d, HEAD_DIM_QK - d);
+                const realv y = load_v(key[i] + d);
 #pragma unroll
                 for (int r = 0; r < MICRO_Q; ++r)
                     sum[r][i] += y * VLOAD(q + r * q_stride + d);
             }
+#pragma unroll
+        for (int i = 0; i < MICRO_KV && WHOLE_QK < HEAD_DIM_QK; ++i) {
+            const realv y = load_v_part(key[i] + WHOLE_QK, HEAD_DIM_QK - WHOLE_QK);
+#pragma unroll
+            for (int r = 0; r < MICRO_Q; ++r)
+                sum[r][i] += y * VLOAD(q + r * q_stride + WHOLE_QK);
+        }
 #pragma unroll
         for (int r = 0; r < MICRO_Q; ++r)
 #pragma unroll
@@ -156,7 +164,7 @@ kernel void decode(ATTENTION_BUFFERS, const struct mha_attention_kernel_args a,
         const struct key_range range = get_key_range(&a, &s, row.i);
         global const storage *from = q + s.q + row.h * a.q.stride_head + row.i * a.q.stride_token;
         for (int d = 0; d < m.d_qk; d += VEC)
-            STORE_LOCAL(load_v_part(from + d, a.head_dim_qk - d), m.q + r * m.d_qk + d);
+            STORE_LOCAL(load_v_part(from + d, HEAD_DIM_QK - d), m.q + r * m.d_qk + d);
         for (int d = 0; d < m.d_v; d += VEC)
             STORE_LOCAL((realv)0, m.acc + r * m.d_v + d);
         m.max[r] = NEG_INF;
@@ -205,7 +213,7 @@ kernel void decode(ATTENTION_BUFFERS, const struct mha_attention_kernel_args a,
                                                .acc_stride = m.d_v,
                                                .has_acc = true,
                                                .correction = correction};
-            multiply_pv(&sums, v + tile * a.v.stride_token, a.v.stride_token, a.head_dim_v, NULL,
+            multiply_pv(&sums, v + tile * a.v.stride_token, a.v.stride_token, a.head_dim_v, 0,
                         any_lo, any_hi);
         }
     }

@@ -130,8 +130,8 @@ static inline void multiply_panel(local const real *q, int d_qk, local const rea
     }
 }
 
-/* The same where all keys are in the lower half of the first vector: images are often cut into a
- * multiple of 16 patches and a token more, and some CPUs take long vectors in two halves. */
+/* The same where all keys are in the lower half of the first vector: there are often a few tokens
+ * more than a multiple of 16, as of images, and some CPUs take long vectors in two halves. */
 static inline void multiply_half_panel(local const real *q, int d_qk, local const real *panel,
                                        int dim, realv (*sum)[LANE_VECTORS]) {
     realh half_sum[MICRO_Q];

@@ -1,6 +1,6 @@
 /* Bias, mask and the like on a row of plain products, and keys that a row doesn't see.
  *
- * In: vectors.cl, mask.cl. Out: modify_row(), hide_keys(). */
+ * In: mask.cl. Out: modify_row(), hide_keys(). */
 
 /* apply_masks() on VEC visible keys at once, whose bias and mask lie side by side. */
 static inline realv modify_vector(const struct mha_attention_kernel_args *a,

@@ -1,7 +1,7 @@
 /* Where a (batch, head, query) finds its rows, which keys it may see, and what its LSE is.
  *
- * In: arguments.h, types.cl. Out: ATTENTION_BUFFERS, struct place, struct sequence, row_index(),
- * struct key_range, get_lse(). */
+ * In: arguments.h, types.cl. Out: ATTENTION_BUFFERS; struct place, get_place(); struct sequence,
+ * get_sequence(); row_index(); struct key_range, get_key_range(); get_lse(). */
 
 /* Every attention kernel begins with these, so that the host sets them by one piece of code. */
 #define ATTENTION_BUFFERS                                                                          \

@@ -79,8 +79,8 @@ static inline real load(global const storage *p) {
 
 #if DTYPE != DTYPE_F64
 #if VEC >= 8
-/* PoCL 3.1 takes what its vloads and vstores of 8 and 16 halves are given for aligned to 16 bytes,
- * which OpenCL does not ask for: to and from memory they go as integers. */
+/* PoCL 3.1 takes what its vloads and vstores of halves are given for aligned to whole vectors,
+ * which OpenCL does not ask for, and accesses of 16 bytes may fault: these go as integers. */
 static inline float8 load_half8(global const ushort *p) {
     const ushort8 bits = vload8(0, p);
     return vload_half8(0, (const half *)&bits);

@@ -1,6 +1,6 @@
 /* P V on CPU-like devices: MICRO_Q rows times MICRO_D vectors of value dims in registers.
  *
- * In: vectors.cl. Out: V_STEP, struct weighted_sums, multiply_pv(). */
+ * In: types.cl; MICRO_Q, MICRO_D. Out: V_STEP, struct weighted_sums, multiply_pv(). */
 
 #ifndef MICRO_Q
 #define MICRO_Q 2
@@ -14,7 +14,7 @@
 struct weighted_sums {
     local const real *p; /* [MICRO_Q][p_stride], a column per key */
     int p_stride;
-    local real *acc; /* [MICRO_Q][acc_stride] */
+    local real *acc; /* [MICRO_Q][acc_stride], which is whole vectors, whole V_STEPs with a rest */
     int acc_stride;
     bool has_acc;           /* else it is to be taken for 0 */
     const real *correction; /* of what is in acc, a factor per row */
@@ -48,7 +48,7 @@ static inline void multiply_visible(const struct weighted_sums *w, global const 
 #pragma unroll 1
     for (int r = 0; r < MICRO_Q; ++r)
 #pragma unroll 1
-        for (int e = d; e < min(d + V_STEP, dim); e += VEC) {
+        for (int e = d; e < min(d + V_STEP, w->acc_stride); e += VEC) {
             realv sum = 0;
             if (w->has_acc)
                 sum = VLOAD(w->acc + r * w->acc_stride + e) * w->correction[r];
@@ -62,7 +62,7 @@ static inline void multiply_visible(const struct weighted_sums *w, global const 
 }
 
 /* acc = acc * correction + P V of keys lo .. hi. `rest`: the value dims beyond the last whole
- * V_STEP, [keys][V_STEP], zero after the last; NULL: they are taken from v, which is slower. */
+ * V_STEP, [keys][V_STEP], zero after the last; 0: they are taken from v, which is slower. */
 static inline void multiply_pv(const struct weighted_sums *w, global const storage *v,
                                long v_stride, int dim, local const real *rest, int lo, int hi) {
     for (int d = 0; d < dim; d += V_STEP) {

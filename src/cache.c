@@ -12,9 +12,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* After FNV-1a, from a given basis, but words at a time: a quarter of a plan from the cache would
- * be multiplications otherwise. The high half is folded down, where a product of words leaves it
- * out. Not cryptographic: it need not be, since an entry's whole identity is compared when it is
+/* After FNV-1a, from a given basis, but words at a time: bytes would take a tenth of a plan from
+ * the cache. The high half is folded down, since a product carries nothing from high bits to low
+ * ones. Not cryptographic: it need not be, since an entry's whole identity is compared when it is
  * loaded and who can write the folder is the user. */
 static uint64_t hash_bytes(uint64_t basis, const void *data, size_t bytes) {
     const unsigned char *p = data;

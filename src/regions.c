@@ -4,38 +4,38 @@
 
 /* A buffer of this call is not asked for what is known of it: a query takes some runtimes as long
  * as all that the library does itself for an argument. */
-static const struct buffer *find_known(const struct regions *regions, cl_mem buffer) {
+static const struct buffer *find_known(const struct regions *regions, cl_mem handle) {
     for (int i = 0; i < regions->count; ++i)
-        if (regions->list[i].buffer.buffer == buffer)
+        if (regions->list[i].buffer.handle == handle)
             return &regions->list[i].buffer;
     return NULL;
 }
 
-static mha_status query_buffer(const char *name, cl_mem buffer, const mha_engine *engine,
+static mha_status query_buffer(const char *name, cl_mem handle, const mha_engine *engine,
                                struct buffer *found, mha_error *error) {
     cl_context context = NULL;
     cl_mem parent = NULL;
     cl_mem_object_type type = 0;
     cl_int code;
-    *found = (struct buffer){.buffer = buffer};
-    if ((code = clGetMemObjectInfo(buffer, CL_MEM_CONTEXT, sizeof(context), &context, NULL)))
+    *found = (struct buffer){.handle = handle};
+    if ((code = clGetMemObjectInfo(handle, CL_MEM_CONTEXT, sizeof(context), &context, NULL)))
         return mha_fail_code(error, MHA_ERR_CONTEXT, code, "%s.buffer is no OpenCL buffer", name);
     if (context != engine->context)
         return mha_fail(error, MHA_ERR_CONTEXT, "%s.buffer is of another context than the engine",
                         name);
-    if ((code = clGetMemObjectInfo(buffer, CL_MEM_TYPE, sizeof(type), &type, NULL)) ||
+    if ((code = clGetMemObjectInfo(handle, CL_MEM_TYPE, sizeof(type), &type, NULL)) ||
         (code =
-             clGetMemObjectInfo(buffer, CL_MEM_FLAGS, sizeof(found->flags), &found->flags, NULL)) ||
-        (code = clGetMemObjectInfo(buffer, CL_MEM_SIZE, sizeof(found->size), &found->size, NULL)) ||
-        (code = clGetMemObjectInfo(buffer, CL_MEM_ASSOCIATED_MEMOBJECT, sizeof(parent), &parent,
+             clGetMemObjectInfo(handle, CL_MEM_FLAGS, sizeof(found->flags), &found->flags, NULL)) ||
+        (code = clGetMemObjectInfo(handle, CL_MEM_SIZE, sizeof(found->size), &found->size, NULL)) ||
+        (code = clGetMemObjectInfo(handle, CL_MEM_ASSOCIATED_MEMOBJECT, sizeof(parent), &parent,
                                    NULL)) ||
-        (parent && (code = clGetMemObjectInfo(buffer, CL_MEM_OFFSET, sizeof(found->origin),
+        (parent && (code = clGetMemObjectInfo(handle, CL_MEM_OFFSET, sizeof(found->origin),
                                               &found->origin, NULL))))
         return mha_fail_cl(error, code, "clGetMemObjectInfo");
     if (type != CL_MEM_OBJECT_BUFFER)
         return mha_fail(error, MHA_ERR_CONTEXT, "%s.buffer is an image or pipe (type 0x%x)", name,
                         (unsigned)type);
-    found->root = parent ? parent : buffer;
+    found->root = parent ? parent : handle;
     return MHA_SUCCESS;
 }
 

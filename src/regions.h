@@ -16,7 +16,7 @@ enum access { ACCESS_READ = 1, ACCESS_WRITE = 2, ACCESS_READ_WRITE = 3 };
 
 /* What OpenCL says of a buffer. */
 struct buffer {
-    cl_mem buffer, root; /* the same, or what it is a sub-buffer of */
+    cl_mem handle, root; /* the same, or what it is a sub-buffer of */
     size_t origin, size; /* origin in the root, in bytes */
     cl_mem_flags flags;
 };

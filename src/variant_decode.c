@@ -3,6 +3,7 @@
 #include "tiles.h"
 #include "variant_list.h"
 
+#include <math.h>
 #include <stdio.h>
 
 #define MAX_ROWS 8
@@ -114,12 +115,12 @@ static double loops(const struct problem *p, const struct tuning *t) {
     const double keys = (double)p->seqlen_kv + 2 * v[VEC];
     const double tiles = (double)p->seqlen_kv / v[BLOCK_KV] + 2;
     const int whole = p->head_dim_v / (v[MICRO_D] * v[VEC]);
-    const double rest = (double)mha_round_up(p->head_dim_v, v[VEC]) / v[VEC] - whole * v[MICRO_D];
-    /* Of MICRO_Q rows; then of each. */
-    const double qk = keys * ((double)(p->head_dim_qk / v[VEC]) / v[MICRO_KV] + 1.0 / v[VEC] +
-                              lanes_beyond(p->head_dim_qk, v[VEC]));
+    const double vectors = (double)mha_round_up(p->head_dim_v, v[VEC]) / v[VEC];
+    /* Of MICRO_Q rows; then of each, with a NaN in each step of v: all sums once more. */
+    const double qk = keys * ((ceil((double)p->head_dim_qk / v[VEC]) + 1) / v[MICRO_KV] +
+                              1.0 / v[VEC] + lanes_beyond(p->head_dim_qk, v[VEC]));
     const double pv = (keys + tiles) * whole;
-    const double row = (keys + tiles) * (rest + lanes_beyond(p->head_dim_v, v[VEC])) +
+    const double row = (keys + tiles) * (vectors + 1 + lanes_beyond(p->head_dim_v, v[VEC])) +
                        2 * keys * (1 + 1.0 / v[VEC]) + tiles * (2.0 * v[VEC] + 1) +
                        2 * ((double)p->head_dim_qk + p->head_dim_v + 2 * v[VEC]);
     const double groups = (double)mha_round_up(v[BLOCK_Q], v[MICRO_Q]) / v[MICRO_Q];

@@ -398,6 +398,31 @@ Test(misuse, call_objects) {
     expect(&call, "no count", MHA_ERR_WAIT_LIST, CALL(plan, queue, a, 0, &foreign), &e);
     expect(&call, "NULL event", MHA_ERR_WAIT_LIST, CALL(plan, queue, a, 1, &none), &e);
     expect(&call, "foreign event", MHA_ERR_WAIT_LIST, CALL(plan, queue, a, 1, &foreign), &e);
+    /* A part of a buffer, and a sub-buffer at the same place; then one sub-buffer twice. */
+    cl_mem parent = clCreateBuffer(device.context, 0, 1 << 20, NULL, &code);
+    device_check(code, "clCreateBuffer");
+    const cl_buffer_region region = {1 << 16, 1 << 19};
+    cl_mem part = clCreateSubBuffer(parent, 0, CL_BUFFER_CREATE_TYPE_REGION, &region, &code);
+    device_check(code, "clCreateSubBuffer");
+    mha_attention_args changed = *a;
+    changed.q.memory = mha_buffer(parent, 1 << 16);
+    changed.o.memory = mha_buffer(part, 0);
+    expect(&call, "o over q", MHA_ERR_ALIAS, CALL(plan, queue, &changed, 0, NULL), &e);
+    changed.q.memory = changed.k.memory = mha_buffer(part, 0);
+    changed.o.memory = mha_buffer(parent, 1 << 16);
+    expect(&call, "o over q and k", MHA_ERR_ALIAS, CALL(plan, queue, &changed, 0, NULL), &e);
+    clReleaseMemObject(part);
+    clReleaseMemObject(parent);
+    const cl_image_format format = {CL_RGBA, CL_FLOAT};
+    const cl_image_desc image_desc = {
+        .image_type = CL_MEM_OBJECT_IMAGE2D, .image_width = 64, .image_height = 64};
+    cl_mem image = clCreateImage(device.context, 0, &format, &image_desc, NULL, &code);
+    if (!code) { /* not every device has images */
+        changed = *a;
+        changed.v.memory.buffer = image;
+        expect(&call, "image", MHA_ERR_CONTEXT, CALL(plan, queue, &changed, 0, NULL), &e);
+        clReleaseMemObject(image);
+    }
 #undef CALL
     clSetUserEventStatus(foreign, CL_COMPLETE);
     clReleaseEvent(foreign);

@@ -125,21 +125,25 @@ static void shifted_bias_row(struct setting *s, mha_dtype dtype) {
     expect_equivalent(s, "shifted_bias_row", &original, &changed);
 }
 
-/* Keys from 4 on are masked by the bias, while ALiBi takes their scores beyond fp32; of the
- * others the farthest one outweighs the rest altogether. */
-static void masked_infinity(struct setting *s, mha_dtype dtype) {
+/* Keys from 4 on are masked, by the bias or the mask, while ALiBi takes their scores beyond fp32;
+ * of the others the farthest one outweighs the rest altogether. */
+static void hide_infinity(struct setting *s, mha_dtype dtype, uint64_t flag) {
     struct test_case test = base_case(s, dtype);
     struct case_data data;
     struct outputs outputs = {0};
-    test.flags = MHA_BIAS | MHA_ALIBI;
+    test.flags = flag | MHA_ALIBI;
     test.seqlen_q = 1;
     case_init(&data, &test);
     for (int64_t h = 0; h < test.q_heads; ++h)
         view_put(&data.alibi_slopes, 0, 0, 0, h, -1e38);
     for (int64_t b = 0; b < test.batch; ++b)
         for (int64_t h = 0; h < test.q_heads; ++h)
-            for (int64_t j = 0; j < test.seqlen_kv; ++j)
-                view_put(&data.bias, b, h, 0, j, j < 4 ? 0 : -INFINITY);
+            for (int64_t j = 0; j < test.seqlen_kv; ++j) {
+                if (flag == MHA_BIAS)
+                    view_put(&data.bias, b, h, 0, j, j < 4 ? 0 : -INFINITY);
+                else
+                    view_put(&data.mask, b, h, 0, j, j < 4);
+            }
     const int64_t rows = test.batch * test.q_heads, dim = test.head_dim_v;
     bool is_right = run(s, "masked_infinity", &data, &outputs);
     if (is_right) {
@@ -153,6 +157,11 @@ static void masked_infinity(struct setting *s, mha_dtype dtype) {
     }
     outputs_release(&outputs);
     case_release(&data);
+}
+
+static void masked_infinity(struct setting *s, mha_dtype dtype) {
+    hide_infinity(s, dtype, MHA_BIAS);
+    hide_infinity(s, dtype, MHA_MASK);
 }
 
 static void expanded_heads(struct setting *s, mha_dtype dtype) {

@@ -321,6 +321,10 @@ Test(unit, blocks_are_even) {
                 cr_assert(block % step == 0 && block > 0 && block <= mha_round_up(most, step),
                           "%d of %d for %d: %d", step, most, length, block);
                 cr_assert_eq(mha_even_block(length, block, step), block);
+                const int blocks = (length + block - 1) / block, steps = (length + step - 1) / step;
+                const int largest = most / step * step, fewest = (length + largest - 1) / largest;
+                cr_assert(16 * (blocks * block / step - steps) <= steps || blocks <= fewest,
+                          "%d of %d for %d: %d", step, most, length, block);
             }
 }
 

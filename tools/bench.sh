@@ -29,7 +29,7 @@ PEER_PACKAGES=(torch onnxruntime onnx openvino numpy matplotlib)
 
 devices=pocl
 [ ! -e "$TOOLS_CACHE/intel/lib/libintelocl.so" ] || devices=pocl,intel
-peers=
+unset peers
 install=0
 latency=0
 options=()
@@ -60,7 +60,7 @@ done
 
 program=mha-bench-opencl
 if [ "$latency" = 1 ]; then
-    [ "$install" = 0 ] && [ -z "$peers" ] && [ "${#options[@]}" = 0 ] ||
+    [ "$install" = 0 ] && [ -z "${peers+given}" ] && [ "${#options[@]}" = 0 ] ||
         fail "--latency goes with --devices only"
     program=mha-bench-latency
 fi
@@ -121,4 +121,4 @@ for i in "${!names[@]}"; do
     options+=(--device "${names[i]}${folders[i]:+=${folders[i]}}")
 done
 "$PEERS/bin/python" tools/bench/bench.py --opencl "$BUILD/tools/$program" \
-    --peers "${peers:-torch,onnxruntime,openvino}" "${options[@]}"
+    --peers "${peers-torch,onnxruntime,openvino}" "${options[@]}"

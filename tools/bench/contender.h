@@ -17,9 +17,12 @@ struct contender {
     void (*close)(void *state);
 };
 
-/* The plan that contender_mha makes of a case. */
+/* contender_mha's open() in two steps: the plan of a case, and its state, whose the plan is then.
+ */
 mha_status bench_make_plan(const struct bench *device, const struct bench_case *c, mha_plan **plan,
                            mha_error *error);
+void *bench_open_plan(const struct bench *device, const struct bench_case *c, mha_plan *plan,
+                      char *why, size_t why_bytes);
 
 extern const struct contender contender_mha, contender_clblast, contender_read, contender_peak;
 

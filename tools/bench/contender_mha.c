@@ -97,18 +97,16 @@ static void close_state(void *state) {
     free(s);
 }
 
-static void *open_state(const struct bench *device, const struct bench_case *c, char *why,
-                        size_t why_bytes) {
+void *bench_open_plan(const struct bench *device, const struct bench_case *c, mha_plan *plan,
+                      char *why, size_t why_bytes) {
     struct state *s = calloc(1, sizeof(*s));
     mha_error error;
-    snprintf(why, why_bytes, "no memory");
-    if (!s)
-        return NULL;
-    if (bench_make_plan(device, c, &s->plan, &error)) {
-        snprintf(why, why_bytes, "%s", error.message);
-        close_state(s);
+    if (!s) {
+        snprintf(why, why_bytes, "no memory");
+        mha_plan_destroy(&plan);
         return NULL;
     }
+    s->plan = plan;
     s->info = (mha_plan_info)MHA_PLAN_INFO_INIT;
     bench_check(mha_plan_get_info(s->plan, &s->info, &error), &error);
     s->packed = bench_buffer(device, s->info.packed_bytes);
@@ -117,6 +115,16 @@ static void *open_state(const struct bench *device, const struct bench_case *c, 
     if (c->is_layer)
         pack(s, device, c);
     return s;
+}
+
+static void *open_state(const struct bench *device, const struct bench_case *c, char *why,
+                        size_t why_bytes) {
+    mha_plan *plan;
+    mha_error error;
+    if (!bench_make_plan(device, c, &plan, &error))
+        return bench_open_plan(device, c, plan, why, why_bytes);
+    snprintf(why, why_bytes, "%s", error.message);
+    return NULL;
 }
 
 static void call(void *state, const struct bench *device, const struct bench_case *c) {

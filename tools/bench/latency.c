@@ -1,5 +1,6 @@
-/* Host time of libmha-cl: what an engine, a plan and its first call take in a new process, and what
- * an enqueue takes beyond the kernels and arguments that it gives to OpenCL.
+/* Host time of libmha-cl: what an engine, a plan and its first call, of a layer after its weights
+ * are packed, take in a new process, and what an enqueue takes beyond the kernels and arguments
+ * that it gives to OpenCL.
  *
  * mha-bench-latency DEVICE SHAPE     SHAPE: 0 (also prints what the columns are) to 2
  *
@@ -170,16 +171,24 @@ static const struct shape {
     struct bench_case problem;
 } shapes[] = {
     {"attention B1 H12 N197 D64",
-     {.batch = 1,
+     {.dtype = MHA_F32,
+      .batch = 1,
       .q_heads = 12,
       .kv_heads = 12,
       .seqlen_q = 197,
       .seqlen_kv = 197,
       .head_dim = 64}},
     {"attention B1 Hq32 Hkv8 Nq1 Nkv4096 D128",
-     {.batch = 1, .q_heads = 32, .kv_heads = 8, .seqlen_q = 1, .seqlen_kv = 4096, .head_dim = 128}},
+     {.dtype = MHA_F32,
+      .batch = 1,
+      .q_heads = 32,
+      .kv_heads = 8,
+      .seqlen_q = 1,
+      .seqlen_kv = 4096,
+      .head_dim = 128}},
     {"layer B1 N197 E768",
      {.is_layer = true,
+      .dtype = MHA_F32,
       .batch = 1,
       .q_heads = 12,
       .kv_heads = 12,
@@ -194,7 +203,6 @@ static struct bench_case make_case(const struct bench *b, const struct shape *s)
     const size_t embed = (size_t)(c.q_heads * c.head_dim);
     const size_t rows = (size_t)c.seqlen_q * embed;
     const size_t keys = (size_t)(c.seqlen_kv * c.kv_heads * c.head_dim);
-    c.dtype = MHA_F32;
     c.o = bench_random(b, rows, 1);
     if (c.is_layer) {
         c.x = bench_random(b, rows, 1);
@@ -245,8 +253,7 @@ static void measure(struct bench *b, const struct shape *s) {
     bench_check(bench_make_plan(b, &s->problem, &plan, &error), &error);
     const double plan_seconds = host_seconds() - begun, of_it_builds = build_seconds;
     struct bench_case c = make_case(b, s);
-    void *state =
-        contender_mha.open(b, &c, why, sizeof(why)); /* a plan like the one that is there */
+    void *state = bench_open_plan(b, &c, plan, why, sizeof(why));
     if (!state)
         give_up(why);
     bench_check_cl(clFinish(b->queue), "clFinish");
@@ -271,7 +278,6 @@ static void measure(struct bench *b, const struct shape *s) {
            1e6 * series_median(&theirs), 1e6 * series_median(&beyond), recorded);
     contender_mha.close(state);
     case_close(&c);
-    mha_plan_destroy(&plan);
 }
 
 int main(int argc, char **argv) {
