@@ -43,7 +43,7 @@ static void choose_registers(const struct problem *p, const struct device_caps *
                              struct tuning *t) {
     const int width = clamp((int)caps->float_vector, 4, 16) / (p->dtype == MHA_F64 ? 2 : 1);
     const bool is_wide = caps->float_vector >= 16;
-    static const int wide[] = {8, 10, 6, 0}, narrow[] = {6, 0};
+    static const int wide[] = {8, 6, 0}, narrow[] = {6, 0};
     const int *tiles = is_wide ? wide : narrow;
     t->value[VEC] = width;
     t->value[LANE_VECTORS] = is_wide ? 1 : 2;
