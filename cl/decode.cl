@@ -82,12 +82,14 @@ static inline void score_keys(local const real *q, int q_stride, global const st
                 for (int r = 0; r < MICRO_Q; ++r)
                     sum[r][i] += y * VLOAD(q + r * q_stride + d);
             }
+        if (WHOLE_QK < HEAD_DIM_QK) {
 #pragma unroll
-        for (int i = 0; i < MICRO_KV && WHOLE_QK < HEAD_DIM_QK; ++i) {
-            const realv y = load_v_part(key[i] + WHOLE_QK, HEAD_DIM_QK - WHOLE_QK);
+            for (int i = 0; i < MICRO_KV; ++i) {
+                const realv y = load_v_part(key[i] + WHOLE_QK, HEAD_DIM_QK - WHOLE_QK);
 #pragma unroll
-            for (int r = 0; r < MICRO_Q; ++r)
-                sum[r][i] += y * VLOAD(q + r * q_stride + WHOLE_QK);
+                for (int r = 0; r < MICRO_Q; ++r)
+                    sum[r][i] += y * VLOAD(q + r * q_stride + WHOLE_QK);
+            }
         }
 #pragma unroll
         for (int r = 0; r < MICRO_Q; ++r)
