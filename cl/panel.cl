@@ -21,7 +21,6 @@
 #ifndef LANE_VECTORS
 #define LANE_VECTORS 2
 #endif
-#define LANES (VEC * LANE_VECTORS)
 #define LEAST_FACTOR ((real)1e-30)
 /* Largest scores and sums of a strip, a lane each. */
 #define ROW_VECTORS ((MICRO_Q + VEC - 1) / VEC)
@@ -30,7 +29,7 @@
 /* Local memory, carved up; strides in reals. Mirrored by local_bytes() in variant_panel.c. */
 struct panel_memory {
     local real *q;       /* [MICRO_Q][d_qk] */
-    local real *k;       /* [keys / LANES][d_qk][LANES] */
+    local real *k;       /* [keys / VEC][d_qk][VEC] */
     local real *v;       /* [keys][V_STEP], the value dims beyond the last whole step */
     local real *s;       /* [MICRO_Q][keys] */
     local real *acc;     /* [BLOCK_Q][d_v] */
@@ -44,7 +43,7 @@ static inline struct panel_memory carve(local realv *memory,
     struct panel_memory m;
     m.d_qk = round_up(a->head_dim_qk, VEC);
     m.d_v = round_up(a->head_dim_v, V_STEP);
-    m.keys = round_up(a->block_kv, LANES);
+    m.keys = round_up(a->block_kv, VEC);
     m.q = (local real *)memory;
     m.k = m.q + MICRO_Q * m.d_qk;
     m.v = m.k + m.keys * m.d_qk;
@@ -69,31 +68,30 @@ static inline void copy_q(local real *tile, int stride, global const storage *q,
         }
 }
 
-/* `count` keys as panels of [d][LANES], zero where there is no key. */
+/* `count` keys as panels of [d][VEC], zero where there is no key. */
 static inline void pack_k(local real *panel, int d_stride, global const storage *k, long row_stride,
                           int count, int dim) {
-    for (int j = 0; j < count; j += LANES, panel += d_stride * LANES)
-        for (int lane = 0; lane < LANES; lane += VEC)
-            for (int d = 0; d < d_stride; d += VEC) {
-                global const storage *from = k + (j + lane) * row_stride + d;
-                realv x[VEC];
-                if (j + lane + VEC <= count && d + VEC <= dim) {
-#pragma unroll
-                    for (int r = 0; r < VEC; ++r)
-                        x[r] = load_v(from + r * row_stride);
-                } else {
-#pragma unroll 1
-                    for (int r = 0; r < VEC; ++r) {
-                        x[r] = 0;
-                        if (j + lane + r < count)
-                            x[r] = load_v_part(from + r * row_stride, dim - d);
-                    }
-                }
-                transpose(x);
+    for (int j = 0; j < count; j += VEC, panel += d_stride * VEC)
+        for (int d = 0; d < d_stride; d += VEC) {
+            global const storage *from = k + j * row_stride + d;
+            realv x[VEC];
+            if (j + VEC <= count && d + VEC <= dim) {
 #pragma unroll
                 for (int r = 0; r < VEC; ++r)
-                    STORE_LOCAL(x[r], panel + (d + r) * LANES + lane);
+                    x[r] = load_v(from + r * row_stride);
+            } else {
+#pragma unroll 1
+                for (int r = 0; r < VEC; ++r) {
+                    x[r] = 0;
+                    if (j + r < count)
+                        x[r] = load_v_part(from + r * row_stride, dim - d);
+                }
             }
+            transpose(x);
+#pragma unroll
+            for (int r = 0; r < VEC; ++r)
+                STORE_LOCAL(x[r], panel + (d + r) * VEC);
+        }
 }
 
 /* The first `dim` elements, less than V_STEP, of `count` rows of v. */
@@ -107,85 +105,70 @@ static inline void copy_v(local real *tile, global const storage *v, long row_st
 
 /* ---- A strip of MICRO_Q queries -------------------------------------------------------------- */
 
-/* Products of MICRO_Q rows with a panel of keys. */
-static inline void multiply_panel(local const real *q, int d_qk, local const real *panel, int dim,
-                                  realv (*sum)[LANE_VECTORS]) {
+/* S of a strip and `vectors` vectors of keys from j on, a constant up to LANE_VECTORS; -inf for keys
+ * outside of lo .. hi. And the largest of these scores of each row, lane by lane: a comparison that
+ * is false for NaN keeps the number, the NaN then shows in the power. */
+static inline __attribute__((always_inline)) void multiply_keys(const struct panel_memory *m, int vectors, int j, int lo, int hi,
+                                 int dim, realv lane, realv *most) {
+    local const real *k = m->k + j * m->d_qk;
+    realv sum[MICRO_Q][LANE_VECTORS], x[LANE_VECTORS];
 #pragma unroll
     for (int r = 0; r < MICRO_Q; ++r)
 #pragma unroll
         for (int c = 0; c < LANE_VECTORS; ++c)
             sum[r][c] = 0;
     for (int d = 0; d < dim; ++d) {
-        realv x[LANE_VECTORS];
 #pragma unroll
         for (int c = 0; c < LANE_VECTORS; ++c)
-            x[c] = VLOAD(panel + d * LANES + c * VEC);
+            if (c < vectors)
+                x[c] = VLOAD(k + (c * m->d_qk + d) * VEC);
 #pragma unroll
         for (int r = 0; r < MICRO_Q; ++r) {
-            const realv y = q[r * d_qk + d];
+            const realv y = m->q[r * m->d_qk + d];
 #pragma unroll
             for (int c = 0; c < LANE_VECTORS; ++c)
-                sum[r][c] += y * x[c];
+                if (c < vectors)
+                    sum[r][c] += y * x[c];
         }
     }
-}
-
-/* The same where all keys are in the lower half of the first vector: there are often a few tokens
- * more than a multiple of 16, as of images, and some CPUs take long vectors in two halves. */
-static inline void multiply_half_panel(local const real *q, int d_qk, local const real *panel,
-                                       int dim, realv (*sum)[LANE_VECTORS]) {
-    realh half_sum[MICRO_Q];
 #pragma unroll
-    for (int r = 0; r < MICRO_Q; ++r)
-        half_sum[r] = 0;
-    for (int d = 0; d < dim; ++d) {
-        const realh x = VLOAD(panel + d * LANES).lo;
-#pragma unroll
-        for (int r = 0; r < MICRO_Q; ++r)
-            half_sum[r] += q[r * d_qk + d] * x;
-    }
-#pragma unroll
-    for (int r = 0; r < MICRO_Q; ++r) {
-#pragma unroll
-        for (int c = 0; c < LANE_VECTORS; ++c)
-            sum[r][c] = 0;
-        sum[r][0].lo = half_sum[r];
-    }
-}
-
-/* S of a strip and keys begin .. end, multiples of LANES; -inf for keys outside of lo .. hi. And
- * the largest of these scores of each row, lane by lane: a comparison that is false for NaN keeps
- * the number, the NaN then shows in the power. */
-static inline void multiply_qk(const struct panel_memory *m, int begin, int end, int lo, int hi,
-                               int dim, realv lane, realv *most) {
-#pragma unroll
-    for (int r = 0; r < ROW_LANES; ++r)
-        most[r] = NEG_INF;
-    for (int j = begin; j < end; j += LANES) {
-        local const real *panel = m->k + j * m->d_qk;
-        realv sum[MICRO_Q][LANE_VECTORS];
-        if (hi - j <= VEC / 2)
-            multiply_half_panel(m->q, m->d_qk, panel, dim, sum);
-        else
-            multiply_panel(m->q, m->d_qk, panel, dim, sum);
-        if (j < lo || j + LANES > hi) {
-#pragma unroll
-            for (int c = 0; c < LANE_VECTORS; ++c) {
-                const int first = j + c * VEC;
+    for (int c = 0; c < LANE_VECTORS; ++c)
+        if (c < vectors) {
+            const int first = j + c * VEC;
+            if (first < lo || first + VEC > hi) {
                 const intv is_out = (lane < (real)(lo - first)) | (lane >= (real)(hi - first));
 #pragma unroll
                 for (int r = 0; r < MICRO_Q; ++r)
                     sum[r][c] = is_out ? (realv)NEG_INF : sum[r][c];
             }
-        }
 #pragma unroll
-        for (int r = 0; r < MICRO_Q; ++r)
-#pragma unroll
-            for (int c = 0; c < LANE_VECTORS; ++c) {
+            for (int r = 0; r < MICRO_Q; ++r) {
                 most[r] = sum[r][c] > most[r] ? sum[r][c] : most[r];
-                STORE_LOCAL(sum[r][c], m->s + r * m->keys + j + c * VEC);
+                STORE_LOCAL(sum[r][c], m->s + r * m->keys + first);
             }
-    }
+        }
+}
+
+/* S of a strip and keys begin .. end, multiples of VEC, by multiply_keys(). */
+static inline void multiply_qk(const struct panel_memory *m, int begin, int end, int lo, int hi,
+                               int dim, realv lane, realv *most) {
+#pragma unroll
+    for (int r = 0; r < ROW_LANES; ++r)
+        most[r] = NEG_INF;
+    /* A single vector left over waits for the sums before: two narrower tiles instead. */
+    const int left = (end - begin) / VEC;
+    int wide = left / LANE_VECTORS;
+    if (LANE_VECTORS > 2 && wide > 0 && left % LANE_VECTORS == 1)
+        --wide;
+    int j = begin;
+    for (; wide > 0; --wide, j += LANE_VECTORS * VEC)
+        multiply_keys(m, LANE_VECTORS, j, lo, hi, dim, lane, most);
+    for (; LANE_VECTORS > 3 && j + 3 * VEC <= end; j += 3 * VEC)
+        multiply_keys(m, 3, j, lo, hi, dim, lane, most);
+    for (; LANE_VECTORS > 2 && j + 2 * VEC <= end; j += 2 * VEC)
+        multiply_keys(m, 2, j, lo, hi, dim, lane, most);
+    for (; LANE_VECTORS > 1 && j < end; j += VEC)
+        multiply_keys(m, 1, j, lo, hi, dim, lane, most);
 }
 
 /* What multiply_qk() says of each row's largest score, of scores that were changed since. */
@@ -292,7 +275,7 @@ kernel void panel(ATTENTION_BUFFERS, const struct mha_attention_kernel_args a,
     }
     for (int tile = j_begin / a.block_kv * a.block_kv; tile < j_end; tile += a.block_kv) {
         const int first = max(tile, j_begin) - tile, last = min(tile + a.block_kv, j_end) - tile;
-        const int row = first / LANES * LANES; /* first row that is computed */
+        const int row = first / VEC * VEC; /* first row that is computed */
         pack_k(m.k + row * m.d_qk, m.d_qk, k + (tile + row) * a.k.stride_token, a.k.stride_token,
                last - row, a.head_dim_qk);
         const int whole = a.head_dim_v / V_STEP * V_STEP;
@@ -307,7 +290,7 @@ kernel void panel(ATTENTION_BUFFERS, const struct mha_attention_kernel_args a,
             const int any_lo = max(top.lo - tile, first), any_hi = min(bottom.hi - tile, last);
             if (any_lo >= any_hi)
                 continue;
-            const int begin = any_lo / LANES * LANES, end = round_up(any_hi, LANES);
+            const int begin = any_lo / VEC * VEC, end = round_up(any_hi, VEC);
             /* Otherwise all rows see the same keys. */
             const bool is_cut = bottom.lo > tile + any_lo || top.hi < tile + any_hi;
             real correction[ROW_LANES];

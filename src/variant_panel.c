@@ -18,7 +18,7 @@ static int d_v_of(const struct problem *p, const struct tuning *t) {
 /* Mirrors carve() in panel.cl. */
 static size_t local_bytes(const struct problem *p, const struct tuning *t) {
     const int *v = t->value;
-    const size_t keys = (size_t)mha_round_up(v[BLOCK_KV], v[VEC] * v[LANE_VECTORS]);
+    const size_t keys = (size_t)mha_round_up(v[BLOCK_KV], v[VEC]);
     const size_t d_qk = (size_t)mha_round_up(p->head_dim_qk, v[VEC]), d_v = (size_t)d_v_of(p, t);
     const size_t queries = (size_t)v[BLOCK_Q], rows = (size_t)v[MICRO_Q];
     const size_t stats = 2 * queries / rows * (size_t)mha_round_up(v[MICRO_Q], v[VEC]);
@@ -46,7 +46,7 @@ static void choose_registers(const struct problem *p, const struct device_caps *
     static const int wide[] = {8, 6, 0}, narrow[] = {6, 0};
     const int *tiles = is_wide ? wide : narrow;
     t->value[VEC] = width;
-    t->value[LANE_VECTORS] = is_wide ? 1 : 2;
+    t->value[LANE_VECTORS] = is_wide ? 3 : 2;
     t->value[MICRO_Q] = mha_even_tile(p->flags & MHA_BATCH_INVARIANT ? 0 : p->seqlen_q, tiles);
     t->value[MICRO_D] = choose_micro_d(p, width, is_wide ? 3 : 2);
 }
@@ -64,7 +64,7 @@ static int most_keys(const struct problem *p, int wanted) {
  * queries otherwise, since each tile of k is transposed for each block of them. */
 static void choose_blocks(const struct problem *p, const struct device_caps *caps,
                           struct tuning *t) {
-    const int rows = t->value[MICRO_Q], lanes = t->value[VEC] * t->value[LANE_VECTORS];
+    const int rows = t->value[MICRO_Q], lanes = t->value[VEC];
     const int64_t heads = (int64_t)p->batch * p->q_heads;
     const bool is_invariant = p->flags & MHA_BATCH_INVARIANT;
     int most_q = is_invariant ? 208 : 512, most_kv = most_keys(p, 272);
@@ -97,7 +97,7 @@ static void heuristic(const struct problem *p, const struct device_caps *caps, s
 static void fit(const struct problem *p, struct tuning *t) {
     int *v = t->value;
     v[BLOCK_Q] = mha_even_block(p->seqlen_q, v[BLOCK_Q], v[MICRO_Q]);
-    v[BLOCK_KV] = mha_even_block(p->seqlen_kv, most_keys(p, v[BLOCK_KV]), v[VEC] * v[LANE_VECTORS]);
+    v[BLOCK_KV] = mha_even_block(p->seqlen_kv, most_keys(p, v[BLOCK_KV]), v[VEC]);
     v[SPLIT_KEYS] = mha_round_up(v[SPLIT_KEYS], v[BLOCK_KV]);
 }
 
