@@ -26,9 +26,18 @@
 #define ROW_VECTORS ((MICRO_Q + VEC - 1) / VEC)
 #define ROW_LANES (ROW_VECTORS * VEC)
 
+/* Rows of q are read where they lie, unless they must be made reals first. */
+#if DTYPE == DTYPE_F32 || DTYPE == DTYPE_F64
+#define Q_IS_COPIED 0
+#define Q_SPACE global
+#else
+#define Q_IS_COPIED 1
+#define Q_SPACE local
+#endif
+
 /* Local memory, carved up; strides in reals. Mirrored by local_bytes() in variant_panel.c. */
 struct panel_memory {
-    local real *q;       /* [MICRO_Q][d_qk] */
+    local real *q;       /* [MICRO_Q][d_qk], if Q_IS_COPIED */
     local real *k;       /* [keys / VEC][d_qk][VEC] */
     local real *v;       /* [keys][V_STEP], the value dims beyond the last whole step */
     local real *s;       /* [MICRO_Q][keys] */
@@ -45,7 +54,7 @@ static inline struct panel_memory carve(local realv *memory,
     m.d_v = round_up(a->head_dim_v, V_STEP);
     m.keys = round_up(a->block_kv, VEC);
     m.q = (local real *)memory;
-    m.k = m.q + MICRO_Q * m.d_qk;
+    m.k = m.q + Q_IS_COPIED * MICRO_Q * m.d_qk;
     m.v = m.k + m.keys * m.d_qk;
     m.s = m.v + (a->head_dim_v % V_STEP ? m.keys * V_STEP : 0);
     m.acc = m.s + MICRO_Q * m.keys;
@@ -56,16 +65,20 @@ static inline struct panel_memory carve(local realv *memory,
 
 /* ---- Tiles ----------------------------------------------------------------------------------- */
 
-/* A strip's queries, `count` of them; zero for the others. */
-static inline void copy_q(local real *tile, int stride, global const storage *q, long row_stride,
-                          int count, int dim) {
-    for (int i = 0; i < MICRO_Q; ++i)
-        for (int d = 0; d < stride; d += VEC) {
-            realv x = 0;
-            if (i < count)
-                x = load_v_part(q + i * row_stride + d, dim - d);
-            STORE_LOCAL(x, tile + i * stride + d);
-        }
+/* Rows of a strip of `count` queries, of which the last is repeated. */
+static inline void get_q(Q_SPACE const real **row, local real *tile, int stride,
+                         global const storage *q, long row_stride, int count, int dim) {
+#pragma unroll
+    for (int r = 0; r < MICRO_Q; ++r) {
+        global const storage *from = q + min(r, count - 1) * row_stride;
+#if Q_IS_COPIED
+        for (int d = 0; d < stride; d += VEC)
+            STORE_LOCAL(load_v_part(from + d, dim - d), tile + r * stride + d);
+        row[r] = tile + r * stride;
+#else
+        row[r] = from;
+#endif
+    }
 }
 
 /* `count` keys as panels of [d][VEC], zero where there is no key. */
@@ -105,11 +118,13 @@ static inline void copy_v(local real *tile, global const storage *v, long row_st
 
 /* ---- A strip of MICRO_Q queries -------------------------------------------------------------- */
 
-/* S of a strip and `vectors` vectors of keys from j on, a constant up to LANE_VECTORS; -inf for keys
- * outside of lo .. hi. And the largest of these scores of each row, lane by lane: a comparison that
- * is false for NaN keeps the number, the NaN then shows in the power. */
-static inline __attribute__((always_inline)) void multiply_keys(const struct panel_memory *m, int vectors, int j, int lo, int hi,
-                                 int dim, realv lane, realv *most) {
+/* S of a strip and `vectors` vectors of keys from j on, a constant up to LANE_VECTORS; -inf for
+ * keys outside of lo .. hi. And the largest of these scores of each row, lane by lane: a comparison
+ * that is false for NaN keeps the number, the NaN then shows in the power. */
+static inline __attribute__((always_inline)) void multiply_keys(const struct panel_memory *m,
+                                                                Q_SPACE const real **q, int vectors,
+                                                                int j, int lo, int hi, int dim,
+                                                                realv lane, realv *most) {
     local const real *k = m->k + j * m->d_qk;
     realv sum[MICRO_Q][LANE_VECTORS], x[LANE_VECTORS];
 #pragma unroll
@@ -124,7 +139,7 @@ static inline __attribute__((always_inline)) void multiply_keys(const struct pan
                 x[c] = VLOAD(k + (c * m->d_qk + d) * VEC);
 #pragma unroll
         for (int r = 0; r < MICRO_Q; ++r) {
-            const realv y = m->q[r * m->d_qk + d];
+            const realv y = q[r][d];
 #pragma unroll
             for (int c = 0; c < LANE_VECTORS; ++c)
                 if (c < vectors)
@@ -150,8 +165,8 @@ static inline __attribute__((always_inline)) void multiply_keys(const struct pan
 }
 
 /* S of a strip and keys begin .. end, multiples of VEC, by multiply_keys(). */
-static inline void multiply_qk(const struct panel_memory *m, int begin, int end, int lo, int hi,
-                               int dim, realv lane, realv *most) {
+static inline void multiply_qk(const struct panel_memory *m, Q_SPACE const real **q, int begin,
+                               int end, int lo, int hi, int dim, realv lane, realv *most) {
 #pragma unroll
     for (int r = 0; r < ROW_LANES; ++r)
         most[r] = NEG_INF;
@@ -162,13 +177,13 @@ static inline void multiply_qk(const struct panel_memory *m, int begin, int end,
         --wide;
     int j = begin;
     for (; wide > 0; --wide, j += LANE_VECTORS * VEC)
-        multiply_keys(m, LANE_VECTORS, j, lo, hi, dim, lane, most);
+        multiply_keys(m, q, LANE_VECTORS, j, lo, hi, dim, lane, most);
     for (; LANE_VECTORS > 3 && j + 3 * VEC <= end; j += 3 * VEC)
-        multiply_keys(m, 3, j, lo, hi, dim, lane, most);
+        multiply_keys(m, q, 3, j, lo, hi, dim, lane, most);
     for (; LANE_VECTORS > 2 && j + 2 * VEC <= end; j += 2 * VEC)
-        multiply_keys(m, 2, j, lo, hi, dim, lane, most);
+        multiply_keys(m, q, 2, j, lo, hi, dim, lane, most);
     for (; LANE_VECTORS > 1 && j < end; j += VEC)
-        multiply_keys(m, 1, j, lo, hi, dim, lane, most);
+        multiply_keys(m, q, 1, j, lo, hi, dim, lane, most);
 }
 
 /* What multiply_qk() says of each row's largest score, of scores that were changed since. */
@@ -293,11 +308,12 @@ kernel void panel(ATTENTION_BUFFERS, const struct mha_attention_kernel_args a,
             const int begin = any_lo / VEC * VEC, end = round_up(any_hi, VEC);
             /* Otherwise all rows see the same keys. */
             const bool is_cut = bottom.lo > tile + any_lo || top.hi < tile + any_hi;
+            Q_SPACE const real *rows[MICRO_Q];
             real correction[ROW_LANES];
             realv most[ROW_LANES];
-            copy_q(m.q, m.d_qk, q + i * a.q.stride_token, a.q.stride_token, i_last + 1 - i,
-                   a.head_dim_qk);
-            multiply_qk(&m, begin, end, any_lo, any_hi, a.head_dim_qk, lane, most);
+            get_q(rows, m.q, m.d_qk, q + i * a.q.stride_token, a.q.stride_token, i_last + 1 - i,
+                  a.head_dim_qk);
+            multiply_qk(&m, rows, begin, end, any_lo, any_hi, a.head_dim_qk, lane, most);
             for (int r = 0; (has_terms || is_cut) && r < MICRO_Q; ++r) {
                 /* Rows beyond the last query repeat it: nothing out of bounds is read. */
                 const int i_row = min(i + r, i_last);

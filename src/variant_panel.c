@@ -24,8 +24,9 @@ static size_t local_bytes(const struct problem *p, const struct tuning *t) {
     const size_t stats = 2 * queries / rows * (size_t)mha_round_up(v[MICRO_Q], v[VEC]);
     const size_t step = (size_t)(v[VEC] * v[MICRO_D]);
     const size_t copied = (size_t)p->head_dim_v % step ? step : 0; /* of a row of v */
-    return (rows * d_qk + queries * d_v + keys * (d_qk + copied + rows) + stats) *
-           mha_real_bytes(p->dtype);
+    /* Elements of q that are no reals are made such. */
+    const size_t q = mha_dtype_bytes(p->dtype) == mha_real_bytes(p->dtype) ? 0 : rows * d_qk;
+    return (q + queries * d_v + keys * (d_qk + copied + rows) + stats) * mha_real_bytes(p->dtype);
 }
 
 /* As many vectors of value dims as keep the accumulators, but for those of a step, in registers,
