@@ -47,9 +47,10 @@ static void choose_registers(const struct problem *p, const struct device_caps *
     static const int wide[] = {8, 6, 0}, narrow[] = {6, 0};
     const int *tiles = is_wide ? wide : narrow;
     t->value[VEC] = width;
-    t->value[LANE_VECTORS] = is_wide ? 3 : 2;
     t->value[MICRO_Q] = mha_even_tile(p->flags & MHA_BATCH_INVARIANT ? 0 : p->seqlen_q, tiles);
-    t->value[MICRO_D] = choose_micro_d(p, width, is_wide ? 3 : 2);
+    const int most = is_wide ? 24 / t->value[MICRO_Q] : 2;
+    t->value[LANE_VECTORS] = most;
+    t->value[MICRO_D] = choose_micro_d(p, width, most);
 }
 
 /* Weights are known when all keys are. */
