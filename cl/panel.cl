@@ -14,7 +14,7 @@
  * exponent: exp(scale (s - max)) = 2^(factor (s - max)). The difference comes first, since products
  * of some hundred thousand have no digits left behind the point.
  *
- * In: vectors.cl, softmax.cl, weighted_sums.cl, panel_terms.cl. Out: o, lse, weights; with
+ * In: vectors.cl, weighted_sums.cl, exp2.cl, panel_terms.cl. Out: o, lse, weights; with
  * a.split_rows partial results for combine.cl. Grid: splits * batch * q_heads * blocks_q
  * work-groups of one work-item. */
 
@@ -121,10 +121,9 @@ static inline void copy_v(local real *tile, global const storage *v, long row_st
 /* S of a strip and `vectors` vectors of keys from j on, a constant up to LANE_VECTORS; -inf for
  * keys outside of lo .. hi. And the largest of these scores of each row, lane by lane: a comparison
  * that is false for NaN keeps the number, the NaN then shows in the power. */
-static inline __attribute__((always_inline)) void multiply_keys(const struct panel_memory *m,
-                                                                Q_SPACE const real **q, int vectors,
-                                                                int j, int lo, int hi, int dim,
-                                                                realv lane, realv *most) {
+static inline ALWAYS_INLINE void multiply_keys(const struct panel_memory *m, Q_SPACE const real **q,
+                                               int vectors, int j, int lo, int hi, int dim,
+                                               real scale, realv lane, realv *most) {
     local const real *k = m->k + j * m->d_qk;
     realv sum[MICRO_Q][LANE_VECTORS], x[LANE_VECTORS];
 #pragma unroll
@@ -146,6 +145,13 @@ static inline __attribute__((always_inline)) void multiply_keys(const struct pan
                     sum[r][c] += y * x[c];
         }
     }
+    if (scale != 1) {
+#pragma unroll
+        for (int r = 0; r < MICRO_Q; ++r)
+#pragma unroll
+            for (int c = 0; c < LANE_VECTORS; ++c)
+                sum[r][c] *= scale;
+    }
 #pragma unroll
     for (int c = 0; c < LANE_VECTORS; ++c)
         if (c < vectors) {
@@ -166,7 +172,8 @@ static inline __attribute__((always_inline)) void multiply_keys(const struct pan
 
 /* S of a strip and keys begin .. end, multiples of VEC, by multiply_keys(). */
 static inline void multiply_qk(const struct panel_memory *m, Q_SPACE const real **q, int begin,
-                               int end, int lo, int hi, int dim, realv lane, realv *most) {
+                               int end, int lo, int hi, int dim, real scale, realv lane,
+                               realv *most) {
 #pragma unroll
     for (int r = 0; r < ROW_LANES; ++r)
         most[r] = NEG_INF;
@@ -177,13 +184,13 @@ static inline void multiply_qk(const struct panel_memory *m, Q_SPACE const real 
         --wide;
     int j = begin;
     for (; wide > 0; --wide, j += LANE_VECTORS * VEC)
-        multiply_keys(m, q, LANE_VECTORS, j, lo, hi, dim, lane, most);
+        multiply_keys(m, q, LANE_VECTORS, j, lo, hi, dim, scale, lane, most);
     for (; LANE_VECTORS > 3 && j + 3 * VEC <= end; j += 3 * VEC)
-        multiply_keys(m, q, 3, j, lo, hi, dim, lane, most);
+        multiply_keys(m, q, 3, j, lo, hi, dim, scale, lane, most);
     for (; LANE_VECTORS > 2 && j + 2 * VEC <= end; j += 2 * VEC)
-        multiply_keys(m, q, 2, j, lo, hi, dim, lane, most);
+        multiply_keys(m, q, 2, j, lo, hi, dim, scale, lane, most);
     for (; LANE_VECTORS > 1 && j < end; j += VEC)
-        multiply_keys(m, q, 1, j, lo, hi, dim, lane, most);
+        multiply_keys(m, q, 1, j, lo, hi, dim, scale, lane, most);
 }
 
 /* What multiply_qk() says of each row's largest score, of scores that were changed since. */
@@ -213,18 +220,27 @@ static inline void softmax_strip(const struct panel_memory *m, int begin, int en
         VSTORE(safe_max(new_max), base + g);
         STORE_LOCAL(new_max, row_max + g);
         /* 2^(-inf - base) is 0: nothing was accumulated before. */
-        VSTORE(exp2_v((old_max - safe_max(new_max)) * factor), correction + g);
+        realv rescale[EXP2_ABREAST] = {(old_max - safe_max(new_max)) * factor};
+        exp2_vectors(rescale);
+        VSTORE(rescale[0], correction + g);
     }
 #pragma unroll
     for (int r = 0; r < ROW_LANES; ++r)
         x[r] = 0;
 #pragma unroll
-    for (int r = 0; r < MICRO_Q; ++r)
+    for (int r = 0; r < MICRO_Q; r += EXP2_ABREAST)
         for (int j = begin; j < end; j += VEC) {
             local real *s = m->s + r * m->keys + j;
-            const realv p = exp2_v((VLOAD(s) - base[r]) * factor);
-            STORE_LOCAL(p, s);
-            x[r] += p;
+            realv p[EXP2_ABREAST];
+#pragma unroll
+            for (int i = 0; i < EXP2_ABREAST; ++i)
+                p[i] = (VLOAD(s + i * m->keys) - base[r + i]) * factor;
+            exp2_vectors(p);
+#pragma unroll
+            for (int i = 0; i < EXP2_ABREAST; ++i) {
+                STORE_LOCAL(p[i], s + i * m->keys);
+                x[r + i] += p[i];
+            }
         }
 #pragma unroll
     for (int g = 0; g < ROW_LANES; g += VEC)
@@ -242,13 +258,69 @@ static inline void write_weights(global real *out, int seqlen_kv, local const re
             x = VLOAD(p + j);
         x = x == 0 ? x : x * factor;
         if (j + VEC <= seqlen_kv) {
-            VSTORE(x, out + j);
+            STORE_GLOBAL(x, out + j);
             continue;
         }
         real rest[VEC];
         VSTORE(x, rest);
         for (int e = 0; j + e < seqlen_kv; ++e)
             out[j + e] = rest[e];
+    }
+}
+
+/* MICRO_Q queries of one head, and what became of their keys. */
+struct strip {
+    int b, h, split, i, count;
+    int begin, end;  /* keys whose exponentials are in m.s */
+    local real *max; /* [ROW_LANES] */
+    local real *sum; /* [ROW_LANES] */
+    local real *acc; /* [MICRO_Q][d_v] */
+};
+
+/* For combine.cl. */
+static inline void write_parts(const struct mha_attention_kernel_args *a, const struct sequence *s,
+                               const struct panel_memory *m, const struct strip *strip, real unit,
+                               global real *scratch) {
+    for (int r = 0; r < strip->count; ++r) {
+        const long part =
+            strip->split * a->split_rows + row_index(a, s, strip->b, strip->h, strip->i + r);
+        global real *out = scratch + a->scratch_offset + part * a->head_dim_v;
+        const real sum = strip->sum[r];
+        scratch[a->scratch_stats_offset + 2 * part] = strip->max[r] * unit;
+        scratch[a->scratch_stats_offset + 2 * part + 1] = sum;
+        for (int d = 0; d < a->head_dim_v; ++d)
+            out[d] = sum == 0 ? (real)0 : strip->acc[r * m->d_v + d] / sum;
+    }
+}
+
+/* Rows of o, and of the LSE and the weights if they are asked for: of one tile of keys then. */
+static inline void write_rows(const struct mha_attention_kernel_args *a, const struct sequence *s,
+                              const struct panel_memory *m, const struct strip *strip, real unit,
+                              global const float *sinks, global storage *o, global float *lse,
+                              global real *scores) {
+    real factor[ROW_LANES];
+#pragma unroll
+    for (int g = 0; g < ROW_LANES; g += VEC) {
+        const realv sum = VLOAD(strip->sum + g);
+        VSTORE(sum == 0 ? (realv)0 : 1 / sum, factor + g);
+    }
+    for (int r = 0; r < strip->count; ++r) {
+        const long index = row_index(a, s, strip->b, strip->h, strip->i + r);
+        const real sum = strip->sum[r];
+        if (a->flags & (FLAG_SINKS | FLAG_LSE)) {
+            const struct row_end end = end_row(a, strip->max[r] * unit, sum, strip->h, sinks);
+            factor[r] = end.factor;
+            if (a->flags & FLAG_LSE)
+                lse[a->lse_offset + index] = get_lse(end.max, end.sum);
+        }
+        if (a->flags & FLAG_SCORES)
+            write_weights(scores + a->scores_offset + index * a->seqlen_kv, a->seqlen_kv,
+                          m->s + r * m->keys, factor[r], strip->begin, strip->end);
+        global storage *out = o + r * a->o.stride_token;
+        /* Without a key nothing was accumulated. */
+        for (int d = 0; d < a->head_dim_v; d += VEC)
+            store_v_part(sum == 0 ? (realv)0 : VLOAD(strip->acc + r * m->d_v + d) * factor[r],
+                         out + d, a->head_dim_v - d);
     }
 }
 
@@ -275,6 +347,7 @@ kernel void panel(ATTENTION_BUFFERS, const struct mha_attention_kernel_args a,
     q += s.q + h * a.q.stride_head;
     k += s.k + h_kv * a.k.stride_head;
     v += s.v + h_kv * a.v.stride_head;
+    o += s.o + h * a.o.stride_head;
     const int strips = (i_end - i_begin + MICRO_Q - 1) / MICRO_Q;
     for (int i = 0; i < strips * ROW_LANES; i += VEC) {
         STORE_LOCAL((realv)NEG_INF, m.max + i);
@@ -288,94 +361,77 @@ kernel void panel(ATTENTION_BUFFERS, const struct mha_attention_kernel_args a,
         j_begin = max(j_begin, split * a.split_keys);
         j_end = min(j_end, (split + 1) * a.split_keys);
     }
-    for (int tile = j_begin / a.block_kv * a.block_kv; tile < j_end; tile += a.block_kv) {
+    int tile = j_begin / a.block_kv * a.block_kv;
+    bool is_last;
+    do { /* once also without a key: rows of zeros */
         const int first = max(tile, j_begin) - tile, last = min(tile + a.block_kv, j_end) - tile;
         const int row = first / VEC * VEC; /* first row that is computed */
+        is_last = tile + a.block_kv >= j_end;
         pack_k(m.k + row * m.d_qk, m.d_qk, k + (tile + row) * a.k.stride_token, a.k.stride_token,
                last - row, a.head_dim_qk);
         const int whole = a.head_dim_v / V_STEP * V_STEP;
         if (whole < a.head_dim_v)
             copy_v(m.v + row * V_STEP, v + (tile + row) * a.v.stride_token + whole,
                    a.v.stride_token, last - row, a.head_dim_v - whole);
-        for (int i = i_begin; i < i_end; i += MICRO_Q) {
-            const int p = i - i_begin, i_last = min(i + MICRO_Q, i_end) - 1;
+        for (int p = 0; p < strips; ++p) {
+            const int i = i_begin + p * MICRO_Q, i_last = min(i + MICRO_Q, i_end) - 1;
             const struct key_range top = get_key_range(&a, &s, i);
             const struct key_range bottom = get_key_range(&a, &s, i_last);
             /* Keys of this tile that any query of the strip sees. */
             const int any_lo = max(top.lo - tile, first), any_hi = min(bottom.hi - tile, last);
-            if (any_lo >= any_hi)
-                continue;
-            const int begin = any_lo / VEC * VEC, end = round_up(any_hi, VEC);
-            /* Otherwise all rows see the same keys. */
-            const bool is_cut = bottom.lo > tile + any_lo || top.hi < tile + any_hi;
-            Q_SPACE const real *rows[MICRO_Q];
-            real correction[ROW_LANES];
-            realv most[ROW_LANES];
-            get_q(rows, m.q, m.d_qk, q + i * a.q.stride_token, a.q.stride_token, i_last + 1 - i,
-                  a.head_dim_qk);
-            multiply_qk(&m, rows, begin, end, any_lo, any_hi, a.head_dim_qk, lane, most);
-            for (int r = 0; (has_terms || is_cut) && r < MICRO_Q; ++r) {
-                /* Rows beyond the last query repeat it: nothing out of bounds is read. */
-                const int i_row = min(i + r, i_last);
-                local real *scores = m.s + r * m.keys;
-                const struct key_range keys = get_key_range(&a, &s, i_row);
-                const int lo = clamp(keys.lo - tile, any_lo, any_hi);
-                const int hi = clamp(keys.hi - tile, lo, any_hi);
-                if (has_terms) {
-                    const struct score_row score = get_score_row(&a, &s, b, h, i_row, slopes);
-                    modify_row(&a, &score, scores, lane, tile, lo, hi, bias, mask);
-                }
-                if (is_cut)
+            struct strip strip = {.b = b,
+                                  .h = h,
+                                  .split = split,
+                                  .i = i,
+                                  .count = i_last + 1 - i,
+                                  .max = m.max + p * ROW_LANES,
+                                  .sum = m.sum + p * ROW_LANES,
+                                  .acc = m.acc + p * MICRO_Q * m.d_v};
+            if (any_lo < any_hi) {
+                const int begin = any_lo / VEC * VEC, end = round_up(any_hi, VEC);
+                /* Otherwise all rows see the same keys. */
+                const bool is_cut = bottom.lo > tile + any_lo || top.hi < tile + any_hi;
+                Q_SPACE const real *rows[MICRO_Q];
+                real correction[ROW_LANES];
+                realv most[ROW_LANES];
+                get_q(rows, m.q, m.d_qk, q + i * a.q.stride_token, a.q.stride_token, strip.count,
+                      a.head_dim_qk);
+                multiply_qk(&m, rows, begin, end, any_lo, any_hi, a.head_dim_qk,
+                            has_terms ? scale : 1, lane, most);
+                for (int r = 0; (has_terms || is_cut) && r < MICRO_Q; ++r) {
+                    /* Rows beyond the last query repeat it: nothing out of bounds is read. */
+                    const int i_row = min(i + r, i_last);
+                    local real *scores = m.s + r * m.keys;
+                    const struct key_range keys = get_key_range(&a, &s, i_row);
+                    const int lo = clamp(keys.lo - tile, any_lo, any_hi);
+                    const int hi = clamp(keys.hi - tile, lo, any_hi);
+                    if (has_terms) {
+                        const struct score_row score = get_score_row(&a, &s, b, h, i_row, slopes);
+                        modify_row(&a, &score, scores, lane, tile, lo, hi,
+                                   count_readable(&a, &s, i_row) - tile, bias, mask);
+                    }
                     hide_keys(scores, lane, begin, lo, hi, end);
+                }
+                if (has_terms || is_cut)
+                    find_most(&m, begin, end, most);
+                softmax_strip(&m, begin, end, LOG2_E * unit, most, strip.max, strip.sum,
+                              correction);
+                const struct weighted_sums sums = {.p = m.s,
+                                                   .p_stride = m.keys,
+                                                   .acc = strip.acc,
+                                                   .acc_stride = m.d_v,
+                                                   .has_acc = tile > max(top.lo, j_begin),
+                                                   .correction = correction};
+                multiply_pv(&sums, v + tile * a.v.stride_token, a.v.stride_token, a.head_dim_v, m.v,
+                            any_lo, any_hi);
+                strip.begin = begin;
+                strip.end = end;
             }
-            if (has_terms || is_cut)
-                find_most(&m, begin, end, most);
-            softmax_strip(&m, begin, end, LOG2_E * unit, most, m.max + p / MICRO_Q * ROW_LANES,
-                          m.sum + p / MICRO_Q * ROW_LANES, correction);
-            const struct weighted_sums sums = {.p = m.s,
-                                               .p_stride = m.keys,
-                                               .acc = m.acc + p * m.d_v,
-                                               .acc_stride = m.d_v,
-                                               .has_acc = tile > max(top.lo, j_begin),
-                                               .correction = correction};
-            multiply_pv(&sums, v + tile * a.v.stride_token, a.v.stride_token, a.head_dim_v, m.v,
-                        any_lo, any_hi);
-            /* There is but one tile then. */
-            for (int r = 0; (a.flags & FLAG_SCORES) && i + r <= i_last; ++r) {
-                const int stat = p / MICRO_Q * ROW_LANES + r;
-                const struct row_end row_end =
-                    end_row(&a, m.max[stat] * unit, m.sum[stat], h, sinks);
-                write_weights(scores + a.scores_offset +
-                                  row_index(&a, &s, b, h, i + r) * a.seqlen_kv,
-                              a.seqlen_kv, m.s + r * m.keys, row_end.factor, begin, end);
-            }
+            if (is_last && a.split_rows)
+                write_parts(&a, &s, &m, &strip, unit, scratch);
+            else if (is_last)
+                write_rows(&a, &s, &m, &strip, unit, sinks, o + i * a.o.stride_token, lse, scores);
         }
-    }
-
-    for (int i = i_begin; i < i_end; ++i) {
-        const int p = i - i_begin, stat = p / MICRO_Q * ROW_LANES + p % MICRO_Q;
-        const long index = row_index(&a, &s, b, h, i);
-        local const real *acc = m.acc + p * m.d_v;
-        const real row_max = m.max[stat] * unit, sum = m.sum[stat];
-        if (a.split_rows) {
-            const long part = split * a.split_rows + index;
-            global real *out = scratch + a.scratch_offset + part * a.head_dim_v;
-            scratch[a.scratch_stats_offset + 2 * part] = row_max;
-            scratch[a.scratch_stats_offset + 2 * part + 1] = sum;
-            for (int d = 0; d < a.head_dim_v; ++d)
-                out[d] = sum == 0 ? (real)0 : acc[d] / sum;
-            continue;
-        }
-        const struct row_end end = end_row(&a, row_max, sum, h, sinks);
-        if (a.flags & FLAG_LSE)
-            lse[a.lse_offset + index] = get_lse(end.max, end.sum);
-        /* No key, no tile: these weights are not written yet. */
-        if ((a.flags & FLAG_SCORES) && sum == 0)
-            write_weights(scores + a.scores_offset + index * a.seqlen_kv, a.seqlen_kv, m.s, 0, 0,
-                          0);
-        global storage *out = o + s.o + h * a.o.stride_head + i * a.o.stride_token;
-        for (int d = 0; d < a.head_dim_v; d += VEC)
-            store_v_part(sum == 0 ? (realv)0 : VLOAD(acc + d) * end.factor, out + d,
-                         a.head_dim_v - d);
-    }
+        tile += a.block_kv;
+    } while (!is_last);
 }

@@ -1,46 +1,61 @@
-/* Bias, mask and the like on a row of plain products, and keys that a row doesn't see.
+/* Bias, mask and the like on a row of scaled products, and keys that a row doesn't see.
  *
- * In: mask.cl. Out: modify_row(), hide_keys(). */
+ * In: mask.cl. Out: count_readable(), modify_row(), hide_keys(). */
 
-/* apply_masks() on VEC visible keys at once, whose bias and mask lie side by side. */
-static inline realv modify_vector(const struct mha_attention_kernel_args *a,
-                                  const struct score_row *row, realv x, realv lane, int j,
-                                  global const uchar *bias, global const uchar *mask) {
-    intv is_masked = 0;
-    if (a->flags & FLAG_BIAS) {
-        const int bytes = a->bias_dtype == DTYPE_F32 ? 4 : 2;
-        const realv t = load_v_as(a->bias_dtype, bias + (row->bias + j) * bytes);
-        is_masked = t == NEG_INF;
-        x += t;
-    }
-    if (a->flags & FLAG_ALIBI) {
-        const realv distance = (real)(row->aligned - j) - lane;
-        x -= row->slope * (distance < 0 ? -distance : distance);
-    }
-    if (a->flags & FLAG_MASK)
-        is_masked |= CONVERT_INTV(VLOAD(mask + row->mask + j)) == 0;
-    return is_masked ? (realv)NEG_INF : x;
+/* Keys from the row's first on whose bias and mask may be read: as many as there are, and a vector
+ * more if there is another row behind this one. */
+static inline int count_readable(const struct mha_attention_kernel_args *a,
+                                 const struct sequence *s, int i) {
+    const bool is_followed = i + 1 < s->q_len &&
+                             (!(a->flags & FLAG_BIAS) || a->bias.stride_query >= VEC) &&
+                             (!(a->flags & FLAG_MASK) || a->mask.stride_query >= VEC);
+    return s->kv_len + (is_followed ? VEC : 0);
 }
 
-/* The same on products lo .. hi of a tile that begins with key j0, which are scaled first. */
+/* A bias of -inf is selected, not added: it is a mask. */
+static inline void add_bias(local real *score, realv t) {
+    const realv x = VLOAD(score);
+    STORE_LOCAL(t == NEG_INF ? (realv)NEG_INF : x + t, score);
+}
+
+/* Scores of keys lo .. hi of a tile that begins with key j0: softcap, bias, ALiBi and mask. Whole
+ * vectors, a pass a term, where keys lie side by side; what these do outside of lo .. hi is for
+ * hide_keys() to undo. `readable` keys of the tile, at least hi, have a bias and a mask that may be
+ * read. */
 static inline void modify_row(const struct mha_attention_kernel_args *a,
                               const struct score_row *row, local real *scores, realv lane, int j0,
-                              int lo, int hi, global const uchar *bias, global const uchar *mask) {
-    const real scale = AS_REAL(a->scale_bits);
+                              int lo, int hi, int readable, global const uchar *bias,
+                              global const uchar *mask) {
     const bool has_vectors = DTYPE != DTYPE_F64 && !(a->flags & FLAG_SOFTCAP) &&
                              (!(a->flags & FLAG_BIAS) || row->bias_key == 1) &&
                              (!(a->flags & FLAG_MASK) || row->mask_key == 1);
-    for (int j = lo; j < hi;) {
-        if (has_vectors && j % VEC == 0 && j + VEC <= hi) {
-            const realv x = VLOAD(scores + j) * scale;
-            STORE_LOCAL(modify_vector(a, row, x, lane, j0 + j, bias, mask), scores + j);
-            j += VEC;
-        } else {
-            const real x = apply_softcap(a, scores[j] * scale);
-            scores[j] = apply_masks(a, row, bias, mask, j0 + j, x);
-            ++j;
+    const int begin = lo / VEC * VEC;
+    const int end = has_vectors ? min(round_up(hi, VEC), readable / VEC * VEC) : begin;
+    if (a->flags & FLAG_BIAS && a->bias_dtype == DTYPE_F32) {
+        global const float *from = (global const float *)bias + row->bias + j0;
+        for (int j = begin; j < end; j += VEC)
+            add_bias(scores + j, load_v_as(DTYPE_F32, from + j));
+    } else if (a->flags & FLAG_BIAS) {
+        global const uchar *from = bias + (row->bias + j0) * 2;
+        for (int j = begin; j < end; j += VEC)
+            add_bias(scores + j, load_v_as(a->bias_dtype, from + j * 2));
+    }
+    if (a->flags & FLAG_ALIBI)
+        for (int j = begin; j < end; j += VEC) {
+            const realv distance = (real)(row->aligned - j0 - j) - lane;
+            const realv x = VLOAD(scores + j);
+            const realv y = x - row->slope * (distance < 0 ? -distance : distance);
+            STORE_LOCAL(x == NEG_INF ? (realv)NEG_INF : y, scores + j);
+        }
+    if (a->flags & FLAG_MASK) {
+        global const uchar *from = mask + row->mask + j0;
+        for (int j = begin; j < end; j += VEC) {
+            const realv x = VLOAD(scores + j);
+            STORE_LOCAL(CONVERT_INTV(VLOAD(from + j)) == 0 ? (realv)NEG_INF : x, scores + j);
         }
     }
+    for (int j = max(lo, end); j < hi; ++j)
+        scores[j] = apply_masks(a, row, bias, mask, j0 + j, apply_softcap(a, scores[j]));
 }
 
 /* -inf for keys begin .. lo and hi .. end; begin and end are multiples of VEC. Vectors, since the

@@ -1,6 +1,6 @@
 /* Exponentials for the online softmax (Milakov and Gimelshein 2018, arXiv:1805.02867).
  *
- * In: arguments.h, types.cl. Out: exp_v(), exp2_v(), safe_max(), struct row_end, end_row().
+ * In: arguments.h, types.cl. Out: exp_near_zero(), exp_v(), safe_max(), struct row_end, end_row().
  *
  * Vector arithmetic here and in the kernels is written with operators, not with built-ins: a * b +
  * c contracts to a fused multiply-add where there is one and ?: is a select, while some runtimes
@@ -61,32 +61,6 @@ static inline realv exp_v(realv x) {
     const realv r = (x - n * LN2_HIGH) - n * LN2_LOW;
     const intv bits = (CONVERT_INTV(n) + EXPONENT_BIAS) << MANTISSA_BITS;
     return x < EXP_LOWEST ? (realv)0 : exp_near_zero(r) * AS_REALV(bits);
-}
-
-/* 2^f on |f| <= 1/2 to the precision of real, and 1 for 0. */
-static inline realv exp2_near_zero(realv f) {
-#if DTYPE == DTYPE_F64
-    return exp_near_zero(f * LN_2);
-#else
-    /* Minimax of (2^f - 1) / f under the relative error of 2^f, which is 2^-28. */
-    realv p = 1.559467760e-4f;
-    p = p * f + 1.340664391e-3f;
-    p = p * f + 9.617692975e-3f;
-    p = p * f + 5.550310551e-2f;
-    p = p * f + 2.402265278e-1f;
-    p = p * f + 6.931472150e-1f;
-    return p * f + (real)1;
-#endif
-}
-
-/* 2^x for x <= 0, NaN for NaN; 0 below the range of normal numbers. The exponent field of 2^n is
- * what adding the magic number leaves in the low bits; it is 0, and so is its number, for the
- * lowest n. */
-static inline realv exp2_v(realv x) {
-    x = x < -EXPONENT_BIAS ? (realv)-EXPONENT_BIAS : x;
-    const realv shifted = x + (ROUND_MAGIC + EXPONENT_BIAS);
-    const realv f = x - (shifted - (ROUND_MAGIC + EXPONENT_BIAS));
-    return exp2_near_zero(f) * AS_REALV(AS_INTV(shifted) << MANTISSA_BITS);
 }
 
 /* What to subtract from a row's scores: 0 for a row with no key yet, so that -inf - -inf, a NaN,

@@ -54,11 +54,18 @@ typedef ushort storage; /* half is no type of its own without cl_khr_fp16 */
 #define INFINITY_BITS 0x7f800000
 #endif
 
+typedef realv loose_realv __attribute__((aligned(sizeof(real))));
+
 #define VLOAD(p) PASTE(vload, VEC)(0, p)
 #define VSTORE(x, p) PASTE(vstore, VEC)(x, 0, p)
-/* To local memory that is aligned to whole vectors: PoCL takes vstore16 apart into four stores. */
+/* PoCL takes vstore16 apart into four stores. To local memory that is aligned to whole vectors; to
+ * global memory that is aligned to elements. */
 #define STORE_LOCAL(x, p) (*(local realv *)(p) = (x))
+#define STORE_GLOBAL(x, p) (*(global loose_realv *)(p) = (x))
 #define NEG_INF ((real)-INFINITY)
+
+/* For functions whose parameters become constants: some compilers keep one for all calls. */
+#define ALWAYS_INLINE __attribute__((always_inline))
 
 /* Element `index` of memory of any storage type. */
 static inline real load_as(int dtype, global const void *p, long index) {
@@ -174,7 +181,7 @@ static inline void store_v(realv x, global storage *p) {
                  VEC)(select(ROUND_TO_BF16(bits), (bits >> 16) | BF16_QUIET, isnan(x))),
            p);
 #else
-    VSTORE(x, p);
+    STORE_GLOBAL(x, p);
 #endif
 }
 

@@ -160,7 +160,7 @@ static double loops(const struct problem *p, const struct tuning *t) {
 
 #define PANEL_FILES                                                                                \
     "arguments.h", "types.cl", "vectors.cl", "problem.cl", "mask.cl", "softmax.cl",                \
-        "weighted_sums.cl", "panel_terms.cl", "panel.cl"
+        "weighted_sums.cl", "exp2.cl", "panel_terms.cl", "panel.cl"
 #define PANEL_TUNABLES                                                                             \
     {VEC, true, {2, 4, 8, 16}}, {LANE_VECTORS, true, {1, 2, 3, 4}},                                \
         {MICRO_Q, true, {1, 2, 4, 6, 8, 10, 12, 14}}, {MICRO_D, true, {1, 2, 3, 4}}, {             \
