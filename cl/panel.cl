@@ -342,6 +342,8 @@ kernel void panel(ATTENTION_BUFFERS, const struct mha_attention_kernel_args a,
     const bool has_terms = a.flags & (FLAG_SOFTCAP | FLAG_BIAS | FLAG_MASK | FLAG_ALIBI) ||
                            !(scale > LEAST_FACTOR && scale < 1 / LEAST_FACTOR);
     const real unit = has_terms ? (real)1 : scale; /* of scores */
+    /* Of whole rows, which lie side by side, a CPU foresees the next. */
+    const bool fetches_terms = a.flags & (FLAG_BIAS | FLAG_MASK) && a.block_kv < a.seqlen_kv;
     const struct panel_memory m = carve(memory, &a);
     const realv lane = number_lanes();
     q += s.q + h * a.q.stride_head;
@@ -394,6 +396,10 @@ kernel void panel(ATTENTION_BUFFERS, const struct mha_attention_kernel_args a,
                 Q_SPACE const real *rows[MICRO_Q];
                 real correction[ROW_LANES];
                 realv most[ROW_LANES];
+                for (int r = 0; fetches_terms && r < strip.count; ++r) {
+                    const struct score_row score = get_score_row(&a, &s, b, h, i + r, slopes);
+                    fetch_terms(&a, &score, tile + any_lo, tile + any_hi, bias, mask);
+                }
                 get_q(rows, m.q, m.d_qk, q + i * a.q.stride_token, a.q.stride_token, strip.count,
                       a.head_dim_qk);
                 multiply_qk(&m, rows, begin, end, any_lo, any_hi, a.head_dim_qk,

@@ -1,6 +1,32 @@
 /* Bias, mask and the like on a row of scaled products, and keys that a row doesn't see.
  *
- * In: mask.cl. Out: count_readable(), modify_row(), hide_keys(). */
+ * In: mask.cl. Out: fetch_terms(), count_readable(), modify_row(), hide_keys(). */
+
+#ifdef __has_builtin
+#if __has_builtin(__builtin_prefetch)
+#define PREFETCH(p) __builtin_prefetch((const void *)(size_t)(p))
+#endif
+#endif
+#ifndef PREFETCH
+#define PREFETCH(p) prefetch(p, 1)
+#endif
+#define FETCHED_BYTES 64 /* a cache line, of most CPUs */
+
+/* Asks for bias and mask of a row's keys j .. end, which are used some thousand cycles later: they
+ * come a few lines from each of many rows, which a CPU does not foresee. */
+static inline void fetch_terms(const struct mha_attention_kernel_args *a,
+                               const struct score_row *row, int j, int end,
+                               global const uchar *bias, global const uchar *mask) {
+    if (a->flags & FLAG_BIAS && row->bias_key == 1) {
+        const int bytes = a->bias_dtype == DTYPE_F32 ? 4 : 2;
+        global const uchar *from = bias + (row->bias + j) * bytes;
+        for (int i = 0; i < (end - j) * bytes; i += FETCHED_BYTES)
+            PREFETCH(from + i);
+    }
+    if (a->flags & FLAG_MASK && row->mask_key == 1)
+        for (int i = j; i < end; i += FETCHED_BYTES)
+            PREFETCH(mask + row->mask + i);
+}
 
 /* Keys from the row's first on whose bias and mask may be read: as many as there are, and a vector
  * more if there is another row behind this one. */
