@@ -57,10 +57,12 @@ static inline struct row_place get_row(const struct mha_attention_kernel_args *a
 }
 
 /* Scores of MICRO_Q rows and VEC keys, scaled; those beyond the last key repeat it. The rows of q
- * stay in registers where there are enough. */
+ * stay in registers where there are enough. If it fetches, the keys' rows of v are asked for
+ * meanwhile. */
 static inline void score_keys(local const real *q, int q_stride, global const storage *k,
                               long stride, int count, real scale, local real *scores,
-                              int score_stride) {
+                              int score_stride, global const storage *v, long v_stride,
+                              bool fetches) {
     realv x[MICRO_Q][VEC];
 #pragma unroll 1
     for (int e = 0; e < VEC; e += MICRO_KV) {
@@ -69,6 +71,8 @@ static inline void score_keys(local const real *q, int q_stride, global const st
 #pragma unroll
         for (int i = 0; i < MICRO_KV; ++i) {
             key[i] = k + min(e + i, count - 1) * stride;
+            if (fetches)
+                fetch_row(v + min(e + i, count - 1) * v_stride, HEAD_DIM_QK);
 #pragma unroll
             for (int r = 0; r < MICRO_Q; ++r)
                 sum[r][i] = 0;
@@ -157,6 +161,7 @@ kernel void decode(ATTENTION_BUFFERS, const struct mha_attention_kernel_args a,
         return;
     const real scale = AS_REAL(a.scale_bits);
     const bool has_terms = a.flags & (FLAG_SOFTCAP | FLAG_BIAS | FLAG_MASK | FLAG_ALIBI);
+    const bool fetches = DTYPE == DTYPE_F16 && a.flags & FLAG_FETCH;
     const struct decode_memory m = carve(memory, &a);
     k += s.k + h_kv * a.k.stride_head;
     v += s.v + h_kv * a.v.stride_head;
@@ -186,7 +191,9 @@ kernel void decode(ATTENTION_BUFFERS, const struct mha_attention_kernel_args a,
         for (int j = begin; j < last; j += VEC)
             for (int r = 0; r < rows; r += MICRO_Q)
                 score_keys(m.q + r * m.d_qk, m.d_qk, k + (tile + j) * a.k.stride_token,
-                           a.k.stride_token, last - j, scale, m.s + r * m.keys + j, m.keys);
+                           a.k.stride_token, last - j, scale, m.s + r * m.keys + j, m.keys,
+                           v + (tile + j) * a.v.stride_token, a.v.stride_token, fetches && r == 0);
+        const int next = tile + a.block_kv;
         for (int r0 = 0; r0 < rows; r0 += MICRO_Q) {
             real correction[MICRO_Q];
             int any_lo = last, any_hi = first;
@@ -214,7 +221,11 @@ kernel void decode(ATTENTION_BUFFERS, const struct mha_attention_kernel_args a,
                                                .acc = m.acc + r0 * m.d_v,
                                                .acc_stride = m.d_v,
                                                .has_acc = true,
-                                               .correction = correction};
+                                               .correction = correction,
+                                               .next = k + next * a.k.stride_token,
+                                               .next_stride = a.k.stride_token,
+                                               .next_dim = HEAD_DIM_QK,
+                                               .next_count = fetches && r0 == 0 ? j_end - next : 0};
             multiply_pv(&sums, v + tile * a.v.stride_token, a.v.stride_token, a.head_dim_v, 0,
                         any_lo, any_hi);
         }

@@ -2,16 +2,6 @@
  *
  * In: mask.cl. Out: fetch_terms(), count_readable(), modify_row(), hide_keys(). */
 
-#ifdef __has_builtin
-#if __has_builtin(__builtin_prefetch)
-#define PREFETCH(p) __builtin_prefetch((const void *)(size_t)(p))
-#endif
-#endif
-#ifndef PREFETCH
-#define PREFETCH(p) prefetch(p, 1)
-#endif
-#define FETCHED_BYTES 64 /* a cache line, of most CPUs */
-
 /* Asks for bias and mask of a row's keys j .. end, which are used some thousand cycles later: they
  * come a few lines from each of many rows, which a CPU does not foresee. */
 static inline void fetch_terms(const struct mha_attention_kernel_args *a,

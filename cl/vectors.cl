@@ -1,7 +1,25 @@
 /* Whole vectors of CPU-like devices: what is rounded up to them, and their lanes numbered, reduced
- * and transposed.
+ * and transposed; memory that is asked for before it is needed.
  *
- * In: types.cl. Out: round_up(), number_lanes(), reduce_lanes(), transpose(). */
+ * In: types.cl. Out: PREFETCH(), fetch_row(), round_up(), number_lanes(), reduce_lanes(),
+ * transpose(). */
+
+#ifdef __has_builtin
+#if __has_builtin(__builtin_prefetch)
+#define PREFETCH(p) __builtin_prefetch((const void *)(size_t)(p), 0, 2)
+#endif
+#endif
+#ifndef PREFETCH
+#define PREFETCH(p) prefetch(p, 1)
+#endif
+#define FETCHED_BYTES 64 /* a cache line, of most CPUs */
+
+/* Asks for `dim` elements of a row. */
+static inline void fetch_row(global const storage *row, int dim) {
+#pragma unroll 8
+    for (int d = 0; d < dim; d += FETCHED_BYTES / (int)sizeof(storage))
+        PREFETCH(row + d);
+}
 
 static inline int round_up(int x, int step) {
     return (x + step - 1) / step * step;

@@ -18,6 +18,10 @@ struct weighted_sums {
     int acc_stride;
     bool has_acc;           /* else it is to be taken for 0 */
     const real *correction; /* of what is in acc, a factor per row */
+    /* Rows that are asked for meanwhile, one a key; none: 0. */
+    global const storage *next;
+    long next_stride;
+    int next_dim, next_count;
 };
 
 /* Whether there is no NaN or Inf; by their bits, since compilers may take x * 0 for 0. */
@@ -82,6 +86,8 @@ static inline void multiply_pv(const struct weighted_sums *w, global const stora
             }
         if (is_whole)
             for (int j = lo; j < hi; ++j) {
+                if (d == 0 && j - lo < w->next_count)
+                    fetch_row(w->next + (j - lo) * w->next_stride, w->next_dim);
 #pragma unroll
                 for (int c = 0; c < MICRO_D; ++c)
                     x[c] = load_v(v + j * v_stride + d + c * VEC);

@@ -8,6 +8,8 @@
 
 #define MAX_ROWS 8
 #define KEYS 256
+#define CACHED_BYTES (32 << 20) /* what the last cache of a CPU may hold; devices tell of any one  \
+                                 */
 
 /* Of one head of k and v: the queries of all heads that share it. */
 static int64_t rows_of(const struct problem *p) {
@@ -88,6 +90,15 @@ static bool legal(const struct problem *p, const struct device_caps *caps, const
     return false;
 }
 
+/* Halves from memory: a CPU reads and converts too little at a time to see far enough ahead. From
+ * caches, that asking only costs time. */
+static bool is_worth_fetching(const struct problem *p) {
+    const double elements = (double)p->batch * p->kv_heads * p->seqlen_kv;
+    const double bytes =
+        elements * (p->head_dim_qk + p->head_dim_v) * (double)mha_dtype_bytes(p->dtype);
+    return p->dtype == MHA_F16 && bytes > CACHED_BYTES;
+}
+
 static bool launch(const struct problem *plan, const struct problem *call,
                    const struct device_caps *caps, const struct tuning *t, int64_t index,
                    struct launch *launch, union kernel_args *args) {
@@ -96,6 +107,8 @@ static bool launch(const struct problem *plan, const struct problem *call,
         struct mha_attention_kernel_args *a = &args->attention;
         a->blocks_q = (mha_int)((rows_of(call) + a->block_q - 1) / a->block_q);
         launch->blocks = a->splits * groups_of(call, t);
+        if (is_worth_fetching(call))
+            a->flags |= FLAG_FETCH;
     }
     return is_one;
 }
