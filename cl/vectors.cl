@@ -4,9 +4,11 @@
  * In: types.cl. Out: PREFETCH(), fetch_row(), round_up(), number_lanes(), reduce_lanes(),
  * transpose(). */
 
-#ifdef __has_builtin
+/* prefetch() does nothing on PoCL. What is compiled for SPIR has no other that all its consumers
+ * know. */
+#if defined(__has_builtin) && !defined(__SPIR__)
 #if __has_builtin(__builtin_prefetch)
-#define PREFETCH(p) __builtin_prefetch((const void *)(size_t)(p), 0, 2)
+#define PREFETCH(p) __builtin_prefetch((const void *)(size_t)(p))
 #endif
 #endif
 #ifndef PREFETCH

@@ -8,8 +8,8 @@
 
 #define MAX_ROWS 8
 #define KEYS 256
-#define CACHED_BYTES (32 << 20) /* what the last cache of a CPU may hold; devices tell of any one  \
-                                 */
+/* What the last cache of a CPU may hold; devices tell the size of one or another. */
+#define CACHED_BYTES (32 << 20)
 
 /* Of one head of k and v: the queries of all heads that share it. */
 static int64_t rows_of(const struct problem *p) {
