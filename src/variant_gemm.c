@@ -138,13 +138,15 @@ static void panel_heuristic(const struct problem *p, const struct device_caps *c
     /* 32 registers hold 12 x 2 sums with AVX-512, 16 hold 6 x 2 with AVX2. */
     static const int wide[] = {12, 10, 8, 6, 0}, narrow[] = {6, 0};
     const int *tiles = caps->float_vector >= 16 ? wide : narrow;
-    int most_m = 48, most_n = 288;
     *t = (struct tuning){{0}};
     t->value[VEC] = width;
     t->value[LANE_VECTORS] = 2;
     t->value[MICRO_M] = p->rows < 4 ? 1 : p->rows < 8 ? 4 : mha_even_tile(p->rows, tiles);
     /* As long as local memory allows: sums that need not leave the registers. */
     t->value[BLOCK_K] = 768;
+    /* As wide as leaves the block's weights in a second level cache: each block copies its rows. */
+    const int depth = p->in_features < t->value[BLOCK_K] ? p->in_features : t->value[BLOCK_K];
+    int most_m = 48, most_n = 288 * 768 / depth;
     for (;;) {
         t->value[BLOCK_M] = mha_even_block(p->rows, most_m, t->value[MICRO_M]);
         t->value[BLOCK_N] = mha_even_block(p->out_features, most_n, panel_columns(t));
@@ -220,7 +222,7 @@ const struct variant mha_variant_gemm_panel = {
                  {LANE_VECTORS, true, {1, 2, 3, 4}},
                  {MICRO_M, true, {1, 4, 6, 8, 10, 12, 14}},
                  {BLOCK_M, false, {12, 24, 48, 72, 96, 144, 192, 264}},
-                 {BLOCK_N, false, {32, 64, 96, 128, 192, 288, 384}},
+                 {BLOCK_N, false, {32, 64, 96, 128, 192, 288, 384, 576}},
                  {BLOCK_K, true, {48, 96, 192, 256, 384, 512, 768}}},
     .defines = mha_gemm_defines,
     .heuristic = panel_heuristic,
