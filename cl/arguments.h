@@ -28,7 +28,8 @@ typedef cl_int mha_int;
 #define FLAG_RAGGED_KV (1 << 10)
 #define FLAG_LSE (1 << 11)
 #define FLAG_SCORES (1 << 12)
-/* Not of the public ones: rows of k and v, more than caches hold, are asked for ahead. */
+
+/* Not a public one: rows of k and v, more than caches hold, are asked for ahead. */
 #define FLAG_FETCH (1 << 30)
 
 #define DTYPE_F32 0

@@ -57,12 +57,12 @@ static inline struct row_place get_row(const struct mha_attention_kernel_args *a
 }
 
 /* Scores of MICRO_Q rows and VEC keys, scaled; those beyond the last key repeat it. The rows of q
- * stay in registers where there are enough. If it fetches, the keys' rows of v are asked for
- * meanwhile. */
+ * stay in registers where there are enough. The first fetched_dim value dims of the keys' rows of v
+ * are asked for meanwhile. */
 static inline void score_keys(local const real *q, int q_stride, global const storage *k,
                               long stride, int count, real scale, local real *scores,
                               int score_stride, global const storage *v, long v_stride,
-                              bool fetches) {
+                              int fetched_dim) {
     realv x[MICRO_Q][VEC];
 #pragma unroll 1
     for (int e = 0; e < VEC; e += MICRO_KV) {
@@ -71,8 +71,7 @@ static inline void score_keys(local const real *q, int q_stride, global const st
 #pragma unroll
         for (int i = 0; i < MICRO_KV; ++i) {
             key[i] = k + min(e + i, count - 1) * stride;
-            if (fetches)
-                fetch_row(v + min(e + i, count - 1) * v_stride, HEAD_DIM_QK);
+            fetch_row(v + min(e + i, count - 1) * v_stride, fetched_dim);
 #pragma unroll
             for (int r = 0; r < MICRO_Q; ++r)
                 sum[r][i] = 0;
@@ -192,7 +191,8 @@ kernel void decode(ATTENTION_BUFFERS, const struct mha_attention_kernel_args a,
             for (int r = 0; r < rows; r += MICRO_Q)
                 score_keys(m.q + r * m.d_qk, m.d_qk, k + (tile + j) * a.k.stride_token,
                            a.k.stride_token, last - j, scale, m.s + r * m.keys + j, m.keys,
-                           v + (tile + j) * a.v.stride_token, a.v.stride_token, fetches && r == 0);
+                           v + (tile + j) * a.v.stride_token, a.v.stride_token,
+                           fetches && r == 0 ? a.head_dim_v : 0);
         const int next = tile + a.block_kv;
         for (int r0 = 0; r0 < rows; r0 += MICRO_Q) {
             real correction[MICRO_Q];
@@ -237,12 +237,7 @@ kernel void decode(ATTENTION_BUFFERS, const struct mha_attention_kernel_args a,
         local const real *acc = m.acc + r * m.d_v;
         const real row_max = m.max[r], sum = m.sum[r];
         if (a.split_rows) {
-            const long part = split * a.split_rows + index;
-            global real *out = scratch + a.scratch_offset + part * a.head_dim_v;
-            scratch[a.scratch_stats_offset + 2 * part] = row_max;
-            scratch[a.scratch_stats_offset + 2 * part + 1] = sum;
-            for (int d = 0; d < a.head_dim_v; ++d)
-                out[d] = sum == 0 ? (real)0 : acc[d] / sum;
+            write_part(&a, split, index, acc, row_max, sum, scratch);
             continue;
         }
         const struct row_end end = end_row(&a, row_max, sum, row.h, sinks);

@@ -2,8 +2,8 @@
  *
  * The lanes of a vector are keys in QK^T and value dims in PV; a step of either product is vectors
  * of the tile of k or v times one element of each of MICRO_Q rows, broadcast. So k is transposed,
- * once per tile, and q, v, scores and o are used as rows, the way they lie in memory; v, of which
- * only what register tiles leave over is copied, is read there.
+ * once per tile, and q, v, scores and o are used as rows, the way they lie in memory. There q and v
+ * are read; only halves of q and what register tiles leave over of v are copied.
  *
  * A work-item takes BLOCK_Q queries of one head, in strips of MICRO_Q, through the keys in tiles of
  * BLOCK_KV: QK^T, softmax and PV of one strip after the other, so that its scores stay in the first
@@ -14,7 +14,7 @@
  * exponent: exp(scale (s - max)) = 2^(factor (s - max)). The difference comes first, since products
  * of some hundred thousand have no digits left behind the point.
  *
- * In: vectors.cl, weighted_sums.cl, exp2.cl, panel_terms.cl. Out: o, lse, weights; with
+ * In: vectors.cl, softmax.cl, weighted_sums.cl, exp2.cl, panel_terms.cl. Out: o, lse, weights; with
  * a.split_rows partial results for combine.cl. Grid: splits * batch * q_heads * blocks_q
  * work-groups of one work-item. */
 
@@ -177,7 +177,8 @@ static inline void multiply_qk(const struct panel_memory *m, Q_SPACE const real 
 #pragma unroll
     for (int r = 0; r < ROW_LANES; ++r)
         most[r] = NEG_INF;
-    /* A single vector left over waits for the sums before: two narrower tiles instead. */
+    /* MICRO_Q sums alone do not hide the latency of a multiply-add: of a single vector left over
+     * and the tile before it, two narrower tiles. */
     const int left = (end - begin) / VEC;
     int wide = left / LANE_VECTORS;
     if (LANE_VECTORS > 2 && wide > 0 && left % LANE_VECTORS == 1)
@@ -219,10 +220,8 @@ static inline void softmax_strip(const struct panel_memory *m, int begin, int en
         const realv new_max = largest > old_max ? largest : old_max;
         VSTORE(safe_max(new_max), base + g);
         STORE_LOCAL(new_max, row_max + g);
-        /* 2^(-inf - base) is 0: nothing was accumulated before. */
-        realv rescale[EXP2_ABREAST] = {(old_max - safe_max(new_max)) * factor};
-        exp2_vectors(rescale);
-        VSTORE(rescale[0], correction + g);
+        /* e^(-inf - base) is 0: nothing was accumulated before. */
+        VSTORE(exp_v((old_max - safe_max(new_max)) * (factor * LN_2)), correction + g);
     }
 #pragma unroll
     for (int r = 0; r < ROW_LANES; ++r)
@@ -258,7 +257,7 @@ static inline void write_weights(global real *out, int seqlen_kv, local const re
             x = VLOAD(p + j);
         x = x == 0 ? x : x * factor;
         if (j + VEC <= seqlen_kv) {
-            STORE_GLOBAL(x, out + j);
+            VSTORE(x, out + j);
             continue;
         }
         real rest[VEC];
@@ -271,33 +270,41 @@ static inline void write_weights(global real *out, int seqlen_kv, local const re
 /* MICRO_Q queries of one head, and what became of their keys. */
 struct strip {
     int b, h, split, i, count;
-    int begin, end;  /* keys whose exponentials are in m.s */
+    int begin, end;  /* keys of the tile whose scores, then exponentials, are in m.s */
     local real *max; /* [ROW_LANES] */
     local real *sum; /* [ROW_LANES] */
     local real *acc; /* [MICRO_Q][d_v] */
 };
 
-/* For combine.cl. */
-static inline void write_parts(const struct mha_attention_kernel_args *a, const struct sequence *s,
-                               const struct panel_memory *m, const struct strip *strip, real unit,
-                               global real *scratch) {
-    for (int r = 0; r < strip->count; ++r) {
-        const long part =
-            strip->split * a->split_rows + row_index(a, s, strip->b, strip->h, strip->i + r);
-        global real *out = scratch + a->scratch_offset + part * a->head_dim_v;
-        const real sum = strip->sum[r];
-        scratch[a->scratch_stats_offset + 2 * part] = strip->max[r] * unit;
-        scratch[a->scratch_stats_offset + 2 * part + 1] = sum;
-        for (int d = 0; d < a->head_dim_v; ++d)
-            out[d] = sum == 0 ? (real)0 : strip->acc[r * m->d_v + d] / sum;
+/* Bias and the like of a strip's scores, if it has_terms, and -inf where a row does not see what
+ * another does: keys any_lo .. any_hi of the tile. */
+static inline void modify_strip(const struct mha_attention_kernel_args *a, const struct sequence *s,
+                                const struct panel_memory *m, const struct strip *strip, int tile,
+                                int any_lo, int any_hi, bool has_terms, realv lane,
+                                global const float *slopes, global const uchar *bias,
+                                global const uchar *mask) {
+    for (int r = 0; r < MICRO_Q; ++r) {
+        /* Rows beyond the last query repeat it: nothing out of bounds is read. */
+        const int i = strip->i + min(r, strip->count - 1);
+        local real *scores = m->s + r * m->keys;
+        const struct key_range keys = get_key_range(a, s, i);
+        const int lo = clamp(keys.lo - tile, any_lo, any_hi);
+        const int hi = clamp(keys.hi - tile, lo, any_hi);
+        if (has_terms) {
+            const struct score_row row = get_score_row(a, s, strip->b, strip->h, i, slopes);
+            modify_row(a, &row, scores, lane, tile, lo, hi, count_readable(a, s, i) - tile, bias,
+                       mask);
+        }
+        hide_keys(scores, lane, strip->begin, lo, hi, strip->end);
     }
 }
 
-/* Rows of o, and of the LSE and the weights if they are asked for: of one tile of keys then. */
+/* Rows of o, and of the LSE and the weights if they are asked for: of one tile of keys then. Or
+ * their parts. */
 static inline void write_rows(const struct mha_attention_kernel_args *a, const struct sequence *s,
                               const struct panel_memory *m, const struct strip *strip, real unit,
                               global const float *sinks, global storage *o, global float *lse,
-                              global real *scores) {
+                              global real *scores, global real *scratch) {
     real factor[ROW_LANES];
 #pragma unroll
     for (int g = 0; g < ROW_LANES; g += VEC) {
@@ -306,10 +313,15 @@ static inline void write_rows(const struct mha_attention_kernel_args *a, const s
     }
     for (int r = 0; r < strip->count; ++r) {
         const long index = row_index(a, s, strip->b, strip->h, strip->i + r);
-        const real sum = strip->sum[r];
+        const real row_max = strip->max[r] * unit, sum = strip->sum[r];
+        if (a->split_rows) {
+            write_part(a, strip->split, index, strip->acc + r * m->d_v, row_max, sum, scratch);
+            continue;
+        }
         if (a->flags & (FLAG_SINKS | FLAG_LSE)) {
-            const struct row_end end = end_row(a, strip->max[r] * unit, sum, strip->h, sinks);
-            factor[r] = end.factor;
+            const struct row_end end = end_row(a, row_max, sum, strip->h, sinks);
+            if (a->flags & FLAG_SINKS)
+                factor[r] = end.factor;
             if (a->flags & FLAG_LSE)
                 lse[a->lse_offset + index] = get_lse(end.max, end.sum);
         }
@@ -404,22 +416,13 @@ kernel void panel(ATTENTION_BUFFERS, const struct mha_attention_kernel_args a,
                       a.head_dim_qk);
                 multiply_qk(&m, rows, begin, end, any_lo, any_hi, a.head_dim_qk,
                             has_terms ? scale : 1, lane, most);
-                for (int r = 0; (has_terms || is_cut) && r < MICRO_Q; ++r) {
-                    /* Rows beyond the last query repeat it: nothing out of bounds is read. */
-                    const int i_row = min(i + r, i_last);
-                    local real *scores = m.s + r * m.keys;
-                    const struct key_range keys = get_key_range(&a, &s, i_row);
-                    const int lo = clamp(keys.lo - tile, any_lo, any_hi);
-                    const int hi = clamp(keys.hi - tile, lo, any_hi);
-                    if (has_terms) {
-                        const struct score_row score = get_score_row(&a, &s, b, h, i_row, slopes);
-                        modify_row(&a, &score, scores, lane, tile, lo, hi,
-                                   count_readable(&a, &s, i_row) - tile, bias, mask);
-                    }
-                    hide_keys(scores, lane, begin, lo, hi, end);
-                }
-                if (has_terms || is_cut)
+                strip.begin = begin;
+                strip.end = end;
+                if (has_terms || is_cut) {
+                    modify_strip(&a, &s, &m, &strip, tile, any_lo, any_hi, has_terms, lane, slopes,
+                                 bias, mask);
                     find_most(&m, begin, end, most);
+                }
                 softmax_strip(&m, begin, end, LOG2_E * unit, most, strip.max, strip.sum,
                               correction);
                 const struct weighted_sums sums = {.p = m.s,
@@ -430,13 +433,10 @@ kernel void panel(ATTENTION_BUFFERS, const struct mha_attention_kernel_args a,
                                                    .correction = correction};
                 multiply_pv(&sums, v + tile * a.v.stride_token, a.v.stride_token, a.head_dim_v, m.v,
                             any_lo, any_hi);
-                strip.begin = begin;
-                strip.end = end;
             }
-            if (is_last && a.split_rows)
-                write_parts(&a, &s, &m, &strip, unit, scratch);
-            else if (is_last)
-                write_rows(&a, &s, &m, &strip, unit, sinks, o + i * a.o.stride_token, lse, scores);
+            if (is_last)
+                write_rows(&a, &s, &m, &strip, unit, sinks, o + i * a.o.stride_token, lse, scores,
+                           scratch);
         }
         tile += a.block_kv;
     } while (!is_last);

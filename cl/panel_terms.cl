@@ -1,6 +1,14 @@
 /* Bias, mask and the like on a row of scaled products, and keys that a row doesn't see.
  *
- * In: mask.cl. Out: fetch_terms(), count_readable(), modify_row(), hide_keys(). */
+ * In: vectors.cl, mask.cl. Out: fetch_terms(), count_readable(), modify_row(), hide_keys(). */
+
+/* The bias of key j, whose key stride is 1. */
+static inline global const uchar *get_bias(const struct mha_attention_kernel_args *a,
+                                           const struct score_row *row, global const uchar *bias,
+                                           int j) {
+    const int bytes = a->bias_dtype == DTYPE_F64 ? 8 : a->bias_dtype == DTYPE_F32 ? 4 : 2;
+    return bias + (row->bias + j) * bytes;
+}
 
 /* Asks for bias and mask of a row's keys j .. end, which are used some thousand cycles later: they
  * come a few lines from each of many rows, which a CPU does not foresee. */
@@ -8,10 +16,9 @@ static inline void fetch_terms(const struct mha_attention_kernel_args *a,
                                const struct score_row *row, int j, int end,
                                global const uchar *bias, global const uchar *mask) {
     if (a->flags & FLAG_BIAS && row->bias_key == 1) {
-        const int bytes = a->bias_dtype == DTYPE_F32 ? 4 : 2;
-        global const uchar *from = bias + (row->bias + j) * bytes;
-        for (int i = 0; i < (end - j) * bytes; i += FETCHED_BYTES)
-            PREFETCH(from + i);
+        global const uchar *last = get_bias(a, row, bias, end);
+        for (global const uchar *p = get_bias(a, row, bias, j); p < last; p += FETCHED_BYTES)
+            PREFETCH(p);
     }
     if (a->flags & FLAG_MASK && row->mask_key == 1)
         for (int i = j; i < end; i += FETCHED_BYTES)
@@ -47,14 +54,15 @@ static inline void modify_row(const struct mha_attention_kernel_args *a,
                              (!(a->flags & FLAG_MASK) || row->mask_key == 1);
     const int begin = lo / VEC * VEC;
     const int end = has_vectors ? min(round_up(hi, VEC), readable / VEC * VEC) : begin;
-    if (a->flags & FLAG_BIAS && a->bias_dtype == DTYPE_F32) {
-        global const float *from = (global const float *)bias + row->bias + j0;
-        for (int j = begin; j < end; j += VEC)
-            add_bias(scores + j, load_v_as(DTYPE_F32, from + j));
-    } else if (a->flags & FLAG_BIAS) {
-        global const uchar *from = bias + (row->bias + j0) * 2;
-        for (int j = begin; j < end; j += VEC)
-            add_bias(scores + j, load_v_as(a->bias_dtype, from + j * 2));
+    if (a->flags & FLAG_BIAS) {
+        global const uchar *from = get_bias(a, row, bias, j0);
+        /* Apart, so that the loop of the common type has no branch. */
+        if (a->bias_dtype == DTYPE_F32)
+            for (int j = begin; j < end; j += VEC)
+                add_bias(scores + j, load_v_as(DTYPE_F32, (global const float *)from + j));
+        else
+            for (int j = begin; j < end; j += VEC)
+                add_bias(scores + j, load_v_as(a->bias_dtype, (global const ushort *)from + j));
     }
     if (a->flags & FLAG_ALIBI)
         for (int j = begin; j < end; j += VEC) {

@@ -1,7 +1,7 @@
 /* Where a (batch, head, query) finds its rows, which keys it may see, and what its LSE is.
  *
  * In: arguments.h, types.cl. Out: ATTENTION_BUFFERS; struct place, get_place(); struct sequence,
- * get_sequence(); row_index(); struct key_range, get_key_range(); get_lse(). */
+ * get_sequence(); row_index(); struct key_range, get_key_range(); get_lse(); write_part(). */
 
 /* Every attention kernel begins with these, so that the host sets them by one piece of code. */
 #define ATTENTION_BUFFERS                                                                          \
@@ -110,4 +110,16 @@ static inline struct key_range get_key_range(const struct mha_attention_kernel_a
 /* Of exponentials that were taken with row_max; -inf for a row that sees no key. */
 static inline float get_lse(real row_max, real sum) {
     return (float)(sum == 0 ? NEG_INF : row_max + log(sum));
+}
+
+/* Row `index` of part `split` of the keys, for combine.cl: `acc` is divided by the sum, 0 for no
+ * key. */
+static inline void write_part(const struct mha_attention_kernel_args *a, int split, long index,
+                              local const real *acc, real row_max, real sum, global real *scratch) {
+    const long part = split * a->split_rows + index;
+    global real *out = scratch + a->scratch_offset + part * a->head_dim_v;
+    scratch[a->scratch_stats_offset + 2 * part] = row_max;
+    scratch[a->scratch_stats_offset + 2 * part + 1] = sum;
+    for (int d = 0; d < a->head_dim_v; ++d)
+        out[d] = sum == 0 ? (real)0 : acc[d] / sum;
 }

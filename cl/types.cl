@@ -1,7 +1,7 @@
 /* Storage types, the real type that everything is computed in, loads and stores between them.
  *
  * In: DTYPE (storage), VEC (lanes of a vector, a power of two >= 2).
- * Out: real, realv, realh, intv; load_as(), load_v_as(), load(), load_v(), load_v_part(); store(),
+ * Out: real, realv, intv; load_as(), load_v_as(), load(), load_v(), load_v_part(); store(),
  * store_v(), store_v_part(), STORE_LOCAL(). */
 
 #ifndef DTYPE
@@ -11,17 +11,6 @@
 #define VEC 8
 #endif
 
-/* Half of them, as it ends the names of types: nothing for a scalar. */
-#if VEC == 16
-#define HALF_VEC 8
-#elif VEC == 8
-#define HALF_VEC 4
-#elif VEC == 4
-#define HALF_VEC 2
-#else
-#define HALF_VEC
-#endif
-
 #define PASTE_(a, b) a##b
 #define PASTE(a, b) PASTE_(a, b)
 
@@ -29,7 +18,6 @@
 #pragma OPENCL EXTENSION cl_khr_fp64 : enable
 typedef double real;
 typedef PASTE(double, VEC) realv;
-typedef PASTE(double, HALF_VEC) realh;
 typedef PASTE(long, VEC) intv; /* of the width that comparisons of realv give */
 typedef double storage;
 #define CONVERT_INTV PASTE(convert_long, VEC)
@@ -40,7 +28,6 @@ typedef double storage;
 #else
 typedef float real;
 typedef PASTE(float, VEC) realv;
-typedef PASTE(float, HALF_VEC) realh;
 typedef PASTE(int, VEC) intv;
 #if DTYPE == DTYPE_F32
 typedef float storage;
@@ -54,18 +41,11 @@ typedef ushort storage; /* half is no type of its own without cl_khr_fp16 */
 #define INFINITY_BITS 0x7f800000
 #endif
 
-typedef realv loose_realv __attribute__((aligned(sizeof(real))));
-
 #define VLOAD(p) PASTE(vload, VEC)(0, p)
 #define VSTORE(x, p) PASTE(vstore, VEC)(x, 0, p)
-/* PoCL takes vstore16 apart into four stores. To local memory that is aligned to whole vectors; to
- * global memory that is aligned to elements. */
+/* To local memory that is aligned to whole vectors: PoCL takes vstore16 apart into four stores. */
 #define STORE_LOCAL(x, p) (*(local realv *)(p) = (x))
-#define STORE_GLOBAL(x, p) (*(global loose_realv *)(p) = (x))
 #define NEG_INF ((real)-INFINITY)
-
-/* For functions whose parameters become constants: some compilers keep one for all calls. */
-#define ALWAYS_INLINE __attribute__((always_inline))
 
 /* Element `index` of memory of any storage type. */
 static inline real load_as(int dtype, global const void *p, long index) {
@@ -181,7 +161,7 @@ static inline void store_v(realv x, global storage *p) {
                  VEC)(select(ROUND_TO_BF16(bits), (bits >> 16) | BF16_QUIET, isnan(x))),
            p);
 #else
-    STORE_GLOBAL(x, p);
+    VSTORE(x, p);
 #endif
 }
 

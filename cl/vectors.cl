@@ -1,12 +1,16 @@
 /* Whole vectors of CPU-like devices: what is rounded up to them, and their lanes numbered, reduced
  * and transposed; memory that is asked for before it is needed.
  *
- * In: types.cl. Out: PREFETCH(), fetch_row(), round_up(), number_lanes(), reduce_lanes(),
- * transpose(). */
+ * In: types.cl. Out: PREFETCH(), FETCHED_BYTES, fetch_row(), ALWAYS_INLINE, round_up(),
+ * number_lanes(), reduce_lanes(), transpose(). */
 
-/* prefetch() does nothing on PoCL. What is compiled for SPIR has no other that all its consumers
- * know. */
-#if defined(__has_builtin) && !defined(__SPIR__)
+/* For functions with parameters that become constants: some compilers keep one for all calls. */
+#define ALWAYS_INLINE __attribute__((always_inline))
+
+/* PoCL, which compiles for the processor itself, does nothing for prefetch(). Translators to SPIR-V
+ * and Oclgrind don't know the other one. */
+#if defined(__has_builtin) && (defined(__x86_64__) || defined(__i386__) || defined(__aarch64__) || \
+                               defined(__arm__) || defined(__riscv) || defined(__powerpc64__))
 #if __has_builtin(__builtin_prefetch)
 #define PREFETCH(p) __builtin_prefetch((const void *)(size_t)(p))
 #endif

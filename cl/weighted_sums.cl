@@ -1,6 +1,6 @@
 /* P V on CPU-like devices: MICRO_Q rows times MICRO_D vectors of value dims in registers.
  *
- * In: types.cl; MICRO_Q, MICRO_D. Out: V_STEP, struct weighted_sums, multiply_pv(). */
+ * In: vectors.cl; MICRO_Q, MICRO_D. Out: V_STEP, struct weighted_sums, multiply_pv(). */
 
 #ifndef MICRO_Q
 #define MICRO_Q 2
@@ -18,7 +18,7 @@ struct weighted_sums {
     int acc_stride;
     bool has_acc;           /* else it is to be taken for 0 */
     const real *correction; /* of what is in acc, a factor per row */
-    /* Rows that are asked for meanwhile, one a key; none: 0. */
+    /* Rows that are asked for meanwhile, one a key; none if there are 0 or less. */
     global const storage *next;
     long next_stride;
     int next_dim, next_count;

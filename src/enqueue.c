@@ -14,6 +14,7 @@ ASSERT_SAME(RAGGED_Q);
 ASSERT_SAME(RAGGED_KV);
 ASSERT_SAME(LSE);
 ASSERT_SAME(SCORES);
+_Static_assert(FLAG_FETCH > MHA_BATCH_INVARIANT, "a flag of the library's own");
 _Static_assert(DTYPE_F16 == (int)MHA_F16 && DTYPE_BF16 == (int)MHA_BF16 &&
                    DTYPE_F64 == (int)MHA_F64,
                "dtype");

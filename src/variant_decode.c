@@ -90,10 +90,11 @@ static bool legal(const struct problem *p, const struct device_caps *caps, const
     return false;
 }
 
-/* Halves from memory: a CPU reads and converts too little at a time to see far enough ahead. From
- * caches, that asking only costs time. */
-static bool is_worth_fetching(const struct problem *p) {
-    const double elements = (double)p->batch * p->kv_heads * p->seqlen_kv;
+/* Halves from memory: a CPU that converts them too sees too few rows ahead. From caches, asking
+ * only costs time; so it does for wider types, which keep the memory busy by themselves. */
+static bool is_worth_fetching(const struct problem *p, const struct mha_attention_kernel_args *a) {
+    const double entries = a->k.stride_batch ? p->batch : 1;
+    const double elements = entries * p->kv_heads * p->seqlen_kv;
     const double bytes =
         elements * (p->head_dim_qk + p->head_dim_v) * (double)mha_dtype_bytes(p->dtype);
     return p->dtype == MHA_F16 && bytes > CACHED_BYTES;
@@ -107,7 +108,7 @@ static bool launch(const struct problem *plan, const struct problem *call,
         struct mha_attention_kernel_args *a = &args->attention;
         a->blocks_q = (mha_int)((rows_of(call) + a->block_q - 1) / a->block_q);
         launch->blocks = a->splits * groups_of(call, t);
-        if (is_worth_fetching(call))
+        if (is_worth_fetching(call, a))
             a->flags |= FLAG_FETCH;
     }
     return is_one;
@@ -136,8 +137,11 @@ static double loops(const struct problem *p, const struct tuning *t) {
     const double row = (keys + tiles) * (vectors + 1 + lanes_beyond(p->head_dim_v, v[VEC])) +
                        2 * keys * (1 + 1.0 / v[VEC]) + tiles * (2.0 * v[VEC] + 1) +
                        2 * ((double)p->head_dim_qk + p->head_dim_v + 2 * v[VEC]);
+    /* Rows of k and v that are asked for, a step a cache line. */
+    const double lines = ((double)p->head_dim_qk + p->head_dim_v) / 32 + 2;
+    const double fetch = p->dtype == MHA_F16 ? keys * lines : 0;
     const double groups = (double)mha_round_up(v[BLOCK_Q], v[MICRO_Q]) / v[MICRO_Q];
-    return groups * (qk + pv + v[MICRO_Q] * row);
+    return fetch + groups * (qk + pv + v[MICRO_Q] * row);
 }
 
 #define DECODE_FILES                                                                               \

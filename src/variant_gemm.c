@@ -132,6 +132,8 @@ static size_t panel_local(const struct problem *p, const struct tuning *t) {
     return rows * ((size_t)(v[BLOCK_K] + v[VEC]) + sums) * mha_real_bytes(p->dtype);
 }
 
+#define BLOCK_WEIGHT_BYTES (864 << 10) /* 288 columns of 768 in fp32 */
+
 static void panel_heuristic(const struct problem *p, const struct device_caps *caps,
                             struct tuning *t) {
     const int width = clamp((int)caps->float_vector, 4, 16) / (p->dtype == MHA_F64 ? 2 : 1);
@@ -144,9 +146,11 @@ static void panel_heuristic(const struct problem *p, const struct device_caps *c
     t->value[MICRO_M] = p->rows < 4 ? 1 : p->rows < 8 ? 4 : mha_even_tile(p->rows, tiles);
     /* As long as local memory allows: sums that need not leave the registers. */
     t->value[BLOCK_K] = 768;
-    /* As wide as leaves the block's weights in a second level cache: each block copies its rows. */
+    /* As wide as leaves the block's weights in a second level cache, since each block copies its
+     * rows; within what the tuner tries. */
     const int depth = p->in_features < t->value[BLOCK_K] ? p->in_features : t->value[BLOCK_K];
-    int most_m = 48, most_n = 288 * 768 / depth;
+    const int fitting = BLOCK_WEIGHT_BYTES / (depth * (int)mha_dtype_bytes(p->weight_dtype));
+    int most_m = 48, most_n = fitting < 576 ? fitting : 576;
     for (;;) {
         t->value[BLOCK_M] = mha_even_block(p->rows, most_m, t->value[MICRO_M]);
         t->value[BLOCK_N] = mha_even_block(p->out_features, most_n, panel_columns(t));

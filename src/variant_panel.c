@@ -38,8 +38,10 @@ static int choose_micro_d(const struct problem *p, int vec, int most) {
     return most;
 }
 
-/* With 16 lanes of fp32 (AVX-512) there are 32 registers, and few keys and value dims are left over
- * where a tile is one vector wide; with fewer lanes there are 16. */
+/* With 16 lanes of fp32 (AVX-512) there are 32 registers, which hold WIDE_SUMS beside a vector of
+ * each column and a broadcast; with fewer lanes there are 16, which hold 6 x 2. */
+#define WIDE_SUMS 24
+
 static void choose_registers(const struct problem *p, const struct device_caps *caps,
                              struct tuning *t) {
     const int width = clamp((int)caps->float_vector, 4, 16) / (p->dtype == MHA_F64 ? 2 : 1);
@@ -48,7 +50,7 @@ static void choose_registers(const struct problem *p, const struct device_caps *
     const int *tiles = is_wide ? wide : narrow;
     t->value[VEC] = width;
     t->value[MICRO_Q] = mha_even_tile(p->flags & MHA_BATCH_INVARIANT ? 0 : p->seqlen_q, tiles);
-    const int most = is_wide ? 24 / t->value[MICRO_Q] : 2;
+    const int most = is_wide ? WIDE_SUMS / t->value[MICRO_Q] : 2;
     t->value[LANE_VECTORS] = most;
     t->value[MICRO_D] = choose_micro_d(p, width, most);
 }
@@ -149,12 +151,14 @@ static double loops(const struct problem *p, const struct tuning *t) {
     const double strips = queries / v[MICRO_Q], tiles = keys / v[BLOCK_KV] + 1;
     const double copy = (keys + queries) * (d_qk + 2 * d_v) / v[VEC] + 2 * keys * v[VEC];
     const double copy_q = d_qk / v[VEC] + v[VEC]; /* of a row */
-    const double qk = keys * d_qk / (v[VEC] * v[LANE_VECTORS]);
+    /* Each tile may end in a narrower register tile. */
+    const int vectors = mha_round_up(v[BLOCK_KV], v[VEC]) / v[VEC];
+    const double qk = tiles * (vectors / v[LANE_VECTORS] + 2) * (d_qk + 1);
     const double pv = keys * d_v / (v[VEC] * v[MICRO_D]);
     /* With a NaN in each step of v, the sums once more, one vector at a time. */
     const double again =
         v[MICRO_Q] * (d_v / v[VEC] + (p->head_dim_v % v[VEC] ? v[VEC] : 0)) * (keys + v[VEC]);
-    const double rows = v[MICRO_Q] * (3 * keys + (4 + copy_q) * tiles);
+    const double rows = v[MICRO_Q] * (4 * keys + (4 + copy_q) * tiles);
     return copy + strips * (qk + pv + again + rows) + 2 * queries * d_v;
 }
 
