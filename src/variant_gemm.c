@@ -148,7 +148,7 @@ static void panel_heuristic(const struct problem *p, const struct device_caps *c
     t->value[BLOCK_K] = 768;
     /* As wide as leaves the block's weights in a second level cache, since each block copies its
      * rows; within what the tuner tries. */
-    const int depth = p->in_features < t->value[BLOCK_K] ? p->in_features : t->value[BLOCK_K];
+    const int depth = clamp(p->in_features, 1, t->value[BLOCK_K]);
     const int fitting = BLOCK_WEIGHT_BYTES / (depth * (int)mha_dtype_bytes(p->weight_dtype));
     int most_m = 48, most_n = fitting < 576 ? fitting : 576;
     for (;;) {
