@@ -62,10 +62,12 @@ struct test_case {
     double logits;
     enum poison poison;
     bool is_out_of_order;
+    bool is_tight; /* nothing lies behind the last row of bias and mask */
     uint64_t seed;
 };
 
-/* Elements on each side of every tensor that nothing may read or write. */
+/* Elements on each side of every tensor that nothing may read or write; tight ones have none behind
+ * them. */
 #define CANARY_ELEMENTS 128
 /* Bytes nobody wrote: a NaN in every storage type. */
 #define CANARY_BITS 0xfff5
@@ -76,6 +78,8 @@ struct test_buffer {
     unsigned char *image; /* what the device's copy holds before the call */
     double *values;       /* of each element of image */
     cl_mem mem;
+    bool is_tight;        /* the device's copy ends where reading on is a fault, as far as it can */
+    unsigned char *pages; /* that hold it then */
 };
 
 /* Element (x0, x1, x2, x3), each below its extent, of a buffer. */
@@ -118,6 +122,7 @@ void case_release_buffers(struct case_data *data);
 void buffer_init(struct test_buffer *buffer, enum number type, int64_t elements);
 /* Makes the device's copy. */
 void buffer_upload(struct test_buffer *buffer, const struct test_device *device);
+void buffer_release_device(struct test_buffer *buffer);
 
 /* Of elements of the buffer. */
 int64_t view_index(const struct test_view *view, int64_t x0, int64_t x1, int64_t x2, int64_t x3);

@@ -51,11 +51,16 @@ static void log_to_stderr(void *user, mha_log_level level, const char *message) 
 }
 
 mha_engine *device_make_engine(const struct test_device *device) {
+    return device_make_tuned_engine(device, NULL);
+}
+
+mha_engine *device_make_tuned_engine(const struct test_device *device, const char *text) {
     mha_engine_desc desc = MHA_ENGINE_DESC_INIT;
     desc.flags = MHA_ENGINE_HERMETIC;
     desc.context = device->context;
     desc.device = device->id;
     desc.log = log_to_stderr;
+    desc.tuning_text = text;
     mha_engine *engine = NULL;
     mha_error error;
     const mha_status status = mha_engine_create(&desc, &engine, &error);

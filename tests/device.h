@@ -26,6 +26,8 @@ void device_close(struct test_device *device);
 
 /* An engine that touches neither files nor environment and logs to stderr. */
 mha_engine *device_make_engine(const struct test_device *device);
+/* The same with tuning results. */
+mha_engine *device_make_tuned_engine(const struct test_device *device, const char *text);
 
 /* MHA_TEST_REDUCED=1: tiny sizes and few combinations, for simulators and slow devices. */
 bool device_is_slow(void);

@@ -163,6 +163,22 @@ const struct feature features[] = {
     {"empty/keys_sinks", {.seqlen_kv = NO_SIZE, .flags = MHA_LSE | MHA_SINKS}},
     {"empty/keys_slack", {.seqlen_kv = NO_SIZE, .slack = 9, .flags = MHA_LSE}},
     {"empty/queries_slack", {.seqlen_q = NO_SIZE, .slack = 9, .flags = MHA_LSE}},
+
+    /* Runtimes use a buffer as it lies where it begins and ends at multiples of 128 bytes: what
+     * these numbers of queries and heads make of it whatever the number of keys. */
+    {"tight/bias_f32", {.is_tight = true, .flags = MHA_BIAS, .seqlen_q = 64}},
+    {"tight/bias_f16", {.is_tight = true, .flags = MHA_BIAS, .seqlen_q = 64,
+                        .bias_dtype = MHA_F16}},
+    {"tight/mask", {.is_tight = true, .flags = MHA_MASK | MHA_LSE, .seqlen_q = 64}},
+    {"tight/both_alibi", {.is_tight = true, .flags = MHA_BIAS | MHA_MASK | MHA_ALIBI,
+                          .seqlen_q = 64, .bias_dtype = MHA_BF16}},
+    {"tight/both_causal", {.is_tight = true, .flags = MHA_BIAS | MHA_MASK | MHA_CAUSAL,
+                           .seqlen_q = 64, .seqlen_kv = 805, .alignment = MHA_BOTTOM_RIGHT}},
+    {"tight/per_batch_head_key", {.is_tight = true, .flags = MHA_BIAS | MHA_MASK, .seqlen_q = 3,
+                                  .q_heads = 64, .bias_broadcast = AXIS_QUERY,
+                                  .mask_broadcast = AXIS_QUERY}},
+    {"tight/decode", {.is_tight = true, .flags = MHA_BIAS | MHA_MASK, .batch = 4, .q_heads = 32,
+                      .kv_heads = 32, .seqlen_q = 1, .seqlen_kv = 805}},
 };
 /* clang-format on */
 
@@ -206,6 +222,7 @@ void feature_apply(struct test_case *test, const struct feature *feature) {
     SET_MEMBER(logits);
     SET_MEMBER(poison);
     SET_MEMBER(is_out_of_order);
+    SET_MEMBER(is_tight);
     if (test->bias_dtype == MHA_F64 && test->dtype != MHA_F64)
         test->bias_dtype = MHA_F32;
 }

@@ -68,10 +68,7 @@ void guarded_upload(struct guarded *guarded, const struct test_device *device) {
 
 void guarded_release_device(struct guarded *guarded) {
     for (int n = 0; n < guarded->count; ++n)
-        if (guarded->buffers[n].mem) {
-            clReleaseMemObject(guarded->buffers[n].mem);
-            guarded->buffers[n].mem = NULL;
-        }
+        buffer_release_device(&guarded->buffers[n]);
 }
 
 void guarded_release(struct guarded *guarded) {
