@@ -321,9 +321,12 @@ static unsigned char *map_tight(struct test_buffer *buffer) {
 
 void buffer_upload(struct test_buffer *buffer, const struct test_device *device) {
     cl_int code;
-    const cl_mem_flags use = buffer->is_tight ? CL_MEM_USE_HOST_PTR : CL_MEM_COPY_HOST_PTR;
+    /* A simulator knows itself where a buffer ends, and takes the host's memory for one that nobody
+     * has written yet. */
+    const bool is_mapped = buffer->is_tight && !device_is_slow();
+    const cl_mem_flags use = is_mapped ? CL_MEM_USE_HOST_PTR : CL_MEM_COPY_HOST_PTR;
     buffer->mem = clCreateBuffer(device->context, CL_MEM_READ_WRITE | use, buffer->bytes,
-                                 buffer->is_tight ? map_tight(buffer) : buffer->image, &code);
+                                 is_mapped ? map_tight(buffer) : buffer->image, &code);
     device_check(code, "clCreateBuffer");
 }
 
