@@ -1,8 +1,8 @@
 /* Whole vectors of CPU-like devices: what is rounded up to them, and their lanes numbered, reduced
  * and transposed; memory that is asked for before it is needed.
  *
- * In: types.cl. Out: PREFETCH(), FETCHED_BYTES, fetch_row(), ALWAYS_INLINE, round_up(),
- * number_lanes(), reduce_lanes(), transpose(). */
+ * In: types.cl. Out: PREFETCH(), IS_PREFETCH_ONE_INSTRUCTION, FETCHED_BYTES, fetch_row(),
+ * ALWAYS_INLINE, round_up(), number_lanes(), reduce_lanes(), transpose(). */
 
 /* For functions with parameters that become constants: some compilers keep one for all calls. */
 #define ALWAYS_INLINE __attribute__((always_inline))
@@ -15,7 +15,10 @@
 #define PREFETCH(p) __builtin_prefetch((const void *)(size_t)(p))
 #endif
 #endif
-#ifndef PREFETCH
+#ifdef PREFETCH
+#define IS_PREFETCH_ONE_INSTRUCTION 1
+#else
+#define IS_PREFETCH_ONE_INSTRUCTION 0 /* a call, on some: nothing for loops over few vectors */
 #define PREFETCH(p) prefetch(p, 1)
 #endif
 #define FETCHED_BYTES 64 /* a cache line, of most CPUs */

@@ -86,7 +86,7 @@ static inline void multiply_pv(const struct weighted_sums *w, global const stora
             }
         if (is_whole)
             for (int j = lo; j < hi; ++j) {
-                if (d == 0 && j - lo < w->next_count)
+                if (w->next_count > 0 && d == 0 && j - lo < w->next_count)
                     fetch_row(w->next + (j - lo) * w->next_stride, w->next_dim);
 #pragma unroll
                 for (int c = 0; c < MICRO_D; ++c)
