@@ -52,7 +52,11 @@ static void heuristic(const struct problem *p, const struct device_caps *caps, s
     *t = (struct tuning){{0}};
     t->value[VEC] = vec;
     t->value[BLOCK_Q] = rows_below(p, MAX_ROWS);
-    t->value[MICRO_Q] = t->value[BLOCK_Q] > 1 ? 2 : 1;
+    /* More rows share what is converted. */
+    const bool is_half = mha_dtype_bytes(p->dtype) < mha_real_bytes(p->dtype);
+    t->value[MICRO_Q] = rows_below(p, 2);
+    if (is_half && t->value[BLOCK_Q] > 2)
+        t->value[MICRO_Q] = 4;
     /* Keys side by side would be streams of their own, which prefetchers follow less well. */
     t->value[MICRO_KV] = 1;
     t->value[MICRO_D] = choose_micro_d(p, vec, (lanes < 16 ? 8 : 16) / t->value[MICRO_Q]);
