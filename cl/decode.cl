@@ -160,8 +160,11 @@ kernel void decode(ATTENTION_BUFFERS, const struct mha_attention_kernel_args a,
         return;
     const real scale = AS_REAL(a.scale_bits);
     const bool has_terms = a.flags & (FLAG_SOFTCAP | FLAG_BIAS | FLAG_MASK | FLAG_ALIBI);
-    const bool fetches =
-        DTYPE == DTYPE_F16 && IS_PREFETCH_ONE_INSTRUCTION != 0 && a.flags & FLAG_FETCH;
+#if DTYPE == DTYPE_F16 && IS_PREFETCH_ONE_INSTRUCTION
+    const bool fetches = a.flags & FLAG_FETCH;
+#else
+    const bool fetches = false;
+#endif
     const struct decode_memory m = carve(memory, &a);
     k += s.k + h_kv * a.k.stride_head;
     v += s.v + h_kv * a.v.stride_head;

@@ -15,6 +15,11 @@ static int d_v_of(const struct problem *p, const struct tuning *t) {
     return mha_round_up(p->head_dim_v, t->value[VEC] * t->value[MICRO_D]);
 }
 
+/* Elements that are computed with as they are. */
+static bool is_real(const struct problem *p) {
+    return mha_dtype_bytes(p->dtype) == mha_real_bytes(p->dtype);
+}
+
 /* Mirrors carve() in panel.cl. */
 static size_t local_bytes(const struct problem *p, const struct tuning *t) {
     const int *v = t->value;
@@ -24,8 +29,7 @@ static size_t local_bytes(const struct problem *p, const struct tuning *t) {
     const size_t stats = 2 * queries / rows * (size_t)mha_round_up(v[MICRO_Q], v[VEC]);
     const size_t step = (size_t)(v[VEC] * v[MICRO_D]);
     const size_t copied = (size_t)p->head_dim_v % step ? step : 0; /* of a row of v */
-    /* Elements of q that are no reals are made such. */
-    const size_t q = mha_dtype_bytes(p->dtype) == mha_real_bytes(p->dtype) ? 0 : rows * d_qk;
+    const size_t q = is_real(p) ? 0 : rows * d_qk;                 /* a copy */
     return (q + queries * d_v + keys * (d_qk + copied + rows) + stats) * mha_real_bytes(p->dtype);
 }
 
@@ -144,21 +148,27 @@ static bool legal(const struct problem *p, const struct device_caps *caps, const
     return true;
 }
 
+static int divide_up(int x, int step) {
+    return mha_round_up(x, step) / step;
+}
+
 static double loops(const struct problem *p, const struct tuning *t) {
     const int *v = t->value;
-    const double keys = (double)p->seqlen_kv + v[VEC] * v[LANE_VECTORS], queries = v[BLOCK_Q];
+    const double keys = (double)p->seqlen_kv + 2 * v[VEC], queries = v[BLOCK_Q];
     const double d_qk = p->head_dim_qk, d_v = d_v_of(p, t);
-    const double strips = queries / v[MICRO_Q], tiles = keys / v[BLOCK_KV] + 1;
+    const double strips = queries / v[MICRO_Q];
+    const double tiles = p->seqlen_kv > 0 ? divide_up(p->seqlen_kv, v[BLOCK_KV]) : 1;
     const double copy = (keys + queries) * (d_qk + 2 * d_v) / v[VEC] + 2 * keys * v[VEC];
-    const double copy_q = d_qk / v[VEC] + v[VEC]; /* of a row */
-    /* Each tile may end in a narrower register tile. */
-    const int vectors = mha_round_up(v[BLOCK_KV], v[VEC]) / v[VEC];
-    const double qk = tiles * (vectors / v[LANE_VECTORS] + 2) * (d_qk + 1);
+    const double copy_q = is_real(p) ? 1 : d_qk / v[VEC] + v[VEC]; /* of a row */
+    /* A tile may end in narrower register tiles, but in no more of them. */
+    const double qk = tiles * divide_up(divide_up(v[BLOCK_KV], v[VEC]), v[LANE_VECTORS]) * d_qk;
     const double pv = keys * d_v / (v[VEC] * v[MICRO_D]);
     /* With a NaN in each step of v, the sums once more, one vector at a time. */
     const double again =
         v[MICRO_Q] * (d_v / v[VEC] + (p->head_dim_v % v[VEC] ? v[VEC] : 0)) * (keys + v[VEC]);
-    const double rows = v[MICRO_Q] * (4 * keys + (4 + copy_q) * tiles);
+    /* A pass over single keys, five over vectors; cache lines of bias and mask. */
+    const double passes = (1 + 5.0 / v[VEC] + 0.1) * keys + v[VEC];
+    const double rows = v[MICRO_Q] * (passes + (4 + copy_q) * tiles);
     return copy + strips * (qk + pv + again + rows) + 2 * queries * d_v;
 }
 
