@@ -2,6 +2,9 @@
 #ifndef MHA_TILES_H
 #define MHA_TILES_H
 
+/* Steps, the last of which may go beyond. */
+int mha_divide_up(int length, int step);
+
 int mha_round_up(int length, int step);
 
 /* The size of few, equal blocks of at most `most`, rounded up to a step: a last block that is

@@ -148,20 +148,17 @@ static bool legal(const struct problem *p, const struct device_caps *caps, const
     return true;
 }
 
-static int divide_up(int x, int step) {
-    return mha_round_up(x, step) / step;
-}
-
 static double loops(const struct problem *p, const struct tuning *t) {
     const int *v = t->value;
     const double keys = (double)p->seqlen_kv + 2 * v[VEC], queries = v[BLOCK_Q];
     const double d_qk = p->head_dim_qk, d_v = d_v_of(p, t);
     const double strips = queries / v[MICRO_Q];
-    const double tiles = p->seqlen_kv > 0 ? divide_up(p->seqlen_kv, v[BLOCK_KV]) : 1;
+    const double tiles = p->seqlen_kv > 0 ? mha_divide_up(p->seqlen_kv, v[BLOCK_KV]) : 1;
     const double copy = (keys + queries) * (d_qk + 2 * d_v) / v[VEC] + 2 * keys * v[VEC];
     const double copy_q = is_real(p) ? 1 : d_qk / v[VEC] + v[VEC]; /* of a row */
     /* A tile may end in narrower register tiles, but in no more of them. */
-    const double qk = tiles * divide_up(divide_up(v[BLOCK_KV], v[VEC]), v[LANE_VECTORS]) * d_qk;
+    const double qk =
+        tiles * mha_divide_up(mha_divide_up(v[BLOCK_KV], v[VEC]), v[LANE_VECTORS]) * d_qk;
     const double pv = keys * d_v / (v[VEC] * v[MICRO_D]);
     /* With a NaN in each step of v, the sums once more, one vector at a time. */
     const double again =
