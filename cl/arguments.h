@@ -115,4 +115,12 @@ struct mha_gemm_args {
     mha_int blocks_n;         /* blocks of columns */
 };
 
+/* An attention whose q, k and v the kernel projects itself. */
+struct mha_panel_qkv_args {
+    struct mha_attention_kernel_args attention; /* with the grid */
+    struct mha_gemm_args gemm;                  /* x, packed weights and in_features */
+    mha_int group_heads;                        /* heads of k and v of a work-group */
+    mha_int groups;                             /* work-groups of a batch entry */
+};
+
 #endif

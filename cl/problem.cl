@@ -1,17 +1,20 @@
 /* Where a (batch, head, query) finds its rows, which keys it may see, and what its LSE is.
  *
- * In: arguments.h, types.cl. Out: ATTENTION_BUFFERS; struct place, get_place(); struct sequence,
- * get_sequence(); row_index(); struct key_range, get_key_range(); get_lse(); write_part(). */
+ * In: arguments.h, types.cl. Out: ATTENTION_BUFFERS, ATTENTION_OTHER_BUFFERS; struct place,
+ * get_place(); struct sequence, get_sequence(); row_index(); struct key_range, get_key_range();
+ * get_lse(); write_part(). */
 
 /* Every attention kernel begins with these, so that the host sets them by one piece of code. */
 #define ATTENTION_BUFFERS                                                                          \
     global const storage *restrict q, global const storage *restrict k,                            \
-        global const storage *restrict v, global storage *restrict o,                              \
-        global const uchar *restrict bias, global const uchar *restrict mask,                      \
-        global const float *restrict slopes, global const float *restrict sinks,                   \
-        global const int *restrict kv_lengths, global const int *restrict cu_seqlens_q,            \
-        global const int *restrict cu_seqlens_kv, global const int *restrict positions,            \
-        global float *restrict lse, global real *restrict scores, global real *restrict scratch
+        global const storage *restrict v, ATTENTION_OTHER_BUFFERS
+#define ATTENTION_OTHER_BUFFERS                                                                    \
+    global storage *restrict o, global const uchar *restrict bias,                                 \
+        global const uchar *restrict mask, global const float *restrict slopes,                    \
+        global const float *restrict sinks, global const int *restrict kv_lengths,                 \
+        global const int *restrict cu_seqlens_q, global const int *restrict cu_seqlens_kv,         \
+        global const int *restrict positions, global float *restrict lse,                          \
+        global real *restrict scores, global real *restrict scratch
 
 /* A work-group's place in a grid of parts * batch * heads * per_head; heads are q_heads or
  * kv_heads, per_head counts queries or blocks of queries. */

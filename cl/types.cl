@@ -1,8 +1,8 @@
 /* Storage types, the real type that everything is computed in, loads and stores between them.
  *
  * In: DTYPE (storage), VEC (lanes of a vector, a power of two >= 2).
- * Out: real, realv, intv; load_as(), load_v_as(), load(), load_v(), load_v_part(); store(),
- * store_v(), store_v_part(), STORE_LOCAL(). */
+ * Out: IS_REAL, real, realv, intv; load_as(), load_v_as(), load(), load_v(), load_v_part();
+ * store(), store_v(), store_v_part(), STORE_LOCAL(). */
 
 #ifndef DTYPE
 #define DTYPE DTYPE_F32
@@ -13,6 +13,9 @@
 
 #define PASTE_(a, b) a##b
 #define PASTE(a, b) PASTE_(a, b)
+
+/* Whether what is stored is what is computed in. */
+#define IS_REAL (DTYPE == DTYPE_F32 || DTYPE == DTYPE_F64)
 
 #if DTYPE == DTYPE_F64
 #pragma OPENCL EXTENSION cl_khr_fp64 : enable

@@ -22,6 +22,10 @@ size_t mha_real_bytes(mha_dtype dtype) {
     return dtype == MHA_F64 ? 8 : 4;
 }
 
+bool mha_is_real(mha_dtype dtype) {
+    return mha_dtype_bytes(dtype) == mha_real_bytes(dtype);
+}
+
 mha_status mha_read_struct(void *dst, size_t dst_bytes, size_t least_bytes, const void *src,
                            const char *what, mha_error *error) {
     size_t struct_size;

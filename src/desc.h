@@ -8,7 +8,13 @@
 
 #include <stdbool.h>
 
-enum operation { OPERATION_ATTENTION, OPERATION_LINEAR, OPERATION_LAYER };
+enum operation {
+    OPERATION_ATTENTION,
+    OPERATION_LINEAR,
+    OPERATION_LAYER,
+    OPERATION_PROJECTED_ATTENTION /* a part of a layer: the projection to q, k and v, and attention
+                                   */
+};
 
 /* Columns of a projection that make one tensor: heads side by side. */
 struct segment {
@@ -58,6 +64,7 @@ mha_status mha_check_variant(const char *variant, mha_error *error);
 
 size_t mha_dtype_bytes(mha_dtype dtype);
 size_t mha_real_bytes(mha_dtype dtype); /* of what is accumulated in, and of scores */
+bool mha_is_real(mha_dtype dtype);      /* whether what is stored is what is accumulated in */
 
 /* Copies a versioned struct of at least least_bytes, its size in version 0.1: a shorter one than
  * dst leaves the tail of dst zero; a longer one must be zero beyond dst. `what` names it in

@@ -71,6 +71,7 @@ static const struct {
 } signatures[] = {
     [OPERATION_ATTENTION] = {BUFFER_COUNT, sizeof(struct mha_attention_kernel_args)},
     [OPERATION_LINEAR] = {GEMM_BUFFER_COUNT, sizeof(struct mha_gemm_args)},
+    [OPERATION_PROJECTED_ATTENTION] = {PROJECTED_BUFFER_COUNT, sizeof(struct mha_panel_qkv_args)},
 };
 
 void mha_call_fill_buffers(struct call *call) {
@@ -193,7 +194,7 @@ mha_status mha_plan_warm_up(const struct mha_plan *plan, size_t *group_limit, mh
     const mha_engine *engine = plan->engine;
     mha_status status;
     cl_int code;
-    cl_mem buffer = NULL, buffers[BUFFER_COUNT];
+    cl_mem buffer = NULL, buffers[MAX_BUFFER_COUNT];
     bool is_warm[MHA_MAX_KERNELS] = {false};
     /* Sizes of 1: nothing divides by zero. */
     struct problem one = plan->problem;
@@ -206,7 +207,7 @@ mha_status mha_plan_warm_up(const struct mha_plan *plan, size_t *group_limit, mh
         status = mha_fail_cl(error, code, "clCreateBuffer");
         goto done;
     }
-    for (int i = 0; i < BUFFER_COUNT; ++i)
+    for (int i = 0; i < MAX_BUFFER_COUNT; ++i)
         buffers[i] = buffer;
     status = warm_up_call(plan, &one, queue, buffers, is_warm, group_limit, error);
     one.is_packing = true;

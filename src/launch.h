@@ -33,12 +33,16 @@ enum gemm_buffer {
     GEMM_PACKED = GEMM_Y + MHA_MAX_SEGMENTS,
     GEMM_BUFFER_COUNT
 };
-_Static_assert((int)GEMM_BUFFER_COUNT <= (int)BUFFER_COUNT, "struct call has room");
+
+/* A projected attention takes those of an attention, then these. */
+enum projected_buffer { PROJECTED_X = BUFFER_COUNT, PROJECTED_PACKED, PROJECTED_BUFFER_COUNT };
+#define MAX_BUFFER_COUNT PROJECTED_BUFFER_COUNT
+_Static_assert((int)GEMM_BUFFER_COUNT <= (int)MAX_BUFFER_COUNT, "struct call has room");
 
 /* One call, validated: what its kernels are given. */
 struct call {
-    struct problem sizes;         /* the plan's problem with the actual sizes */
-    cl_mem buffers[BUFFER_COUNT]; /* those of the operation */
+    struct problem sizes;             /* the plan's problem with the actual sizes */
+    cl_mem buffers[MAX_BUFFER_COUNT]; /* those of the operation */
     union kernel_args args;
     cl_mem workspace; /* of a linear projection, where its plan has any */
     int64_t workspace_offset_bytes;

@@ -289,6 +289,8 @@ mha_status mha_layer_plan_create(mha_engine *engine, const mha_layer_desc *desc,
         goto fail;
     memcpy(b.layer.stages, p->layer->stages, sizeof(b.layer.stages));
     *p->layer = b.layer;
+    if ((status = mha_layer_merge(p->layer, error)))
+        goto fail;
     p->workspace_bytes = b.layer.memory.bytes;
     p->packed_bytes = b.packed_bytes;
     *plan = p;
@@ -303,6 +305,7 @@ void mha_layer_release(struct mha_plan *plan) {
         return;
     for (int s = 0; s < LAYER_STAGES; ++s)
         mha_plan_destroy(&plan->layer->stages[s]);
+    mha_plan_destroy(&plan->layer->merged);
     mha_release(&plan->engine->allocator, plan->layer);
 }
 

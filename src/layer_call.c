@@ -287,6 +287,21 @@ static mha_status add_attention(struct layer_call *c, mha_error *error) {
     return status;
 }
 
+/* The fused projection and the attention become one step, if that is better: what the attention is
+ * given, and what the projection reads. */
+static void merge_steps(struct layer_call *c) {
+    const struct mha_plan *plan = c->layer->merged;
+    if (c->step_count < 2 || !mha_layer_is_merged(c->layer, &c->steps[1].call.sizes))
+        return;
+    struct step merged = {.plan = plan, .call = c->steps[1].call};
+    const struct call *projection = &c->steps[0].call;
+    merged.call.args.panel_qkv.gemm = projection->args.gemm;
+    merged.call.buffers[PROJECTED_X] = projection->buffers[GEMM_X];
+    merged.call.buffers[PROJECTED_PACKED] = projection->buffers[GEMM_PACKED];
+    c->steps[0] = merged;
+    c->step_count = 1;
+}
+
 static mha_status add_output(struct layer_call *c, const struct mha_tensor_args *y,
                              mha_error *error) {
     struct step *step = &c->steps[c->step_count];
@@ -385,8 +400,10 @@ static mha_status init_call(const struct mha_plan *plan, const mha_layer_args *a
     for (int s = LAYER_Q; s <= LAYER_V; ++s)
         if (layer->stages[s] && (status = add_projection(c, (enum layer_stage)s, error)))
             return status;
-    if ((status = add_attention(c, error)) ||
-        (layer->stages[LAYER_OUTPUT] && (status = add_output(c, &y, error))))
+    if ((status = add_attention(c, error)))
+        return status;
+    merge_steps(c);
+    if (layer->stages[LAYER_OUTPUT] && (status = add_output(c, &y, error)))
         return status;
     return mha_check_aliases(&c->regions, error);
 }

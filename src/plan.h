@@ -23,6 +23,9 @@ mha_status mha_plan_check(const struct mha_plan *plan, enum operation operation,
 mha_status mha_plan_supported(const mha_engine *engine, const struct problem *problem,
                               mha_error *error);
 
+/* Whether another variant may do better: not where memory ran out, or the device is gone. */
+bool mha_is_variants_fault(mha_status status);
+
 /* What every call that takes an engine begins with. */
 mha_status mha_plan_check_engine(const mha_engine *engine, mha_error *error);
 

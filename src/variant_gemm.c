@@ -13,7 +13,7 @@ static int clamp(int x, int low, int high) {
 }
 
 static int panel_columns(const struct tuning *t) {
-    return t->value[VEC] * t->value[LANE_VECTORS];
+    return t->value[VEC] * t->value[PANEL_VECTORS];
 }
 
 /* Weights that the caller has not packed are packed by each call, into workspace. */
@@ -124,30 +124,56 @@ const struct variant mha_variant_gemm_reference = {
 /* ---- Panel: CPUs ------------------------------------------------------------------------------
  */
 
-/* Mirrors gemm_panel.cl: a slice of x, and sums where there is more than one slice. */
+/* Mirrors gemm_panel.cl: a slice of x if it must be made reals, and sums where there is more than
+ * one slice; never nothing. */
 static size_t panel_local(const struct problem *p, const struct tuning *t) {
     const int *v = t->value;
     const size_t rows = (size_t)mha_round_up(v[BLOCK_M], v[MICRO_M]);
+    const size_t x = mha_is_real(p->dtype) ? 0 : (size_t)(v[BLOCK_K] + v[VEC]);
     const size_t sums = p->in_features > v[BLOCK_K] ? (size_t)v[BLOCK_N] : 0;
-    return rows * ((size_t)(v[BLOCK_K] + v[VEC]) + sums) * mha_real_bytes(p->dtype);
+    return (rows * (x + sums) + (size_t)v[VEC]) * mha_real_bytes(p->dtype);
 }
 
 #define BLOCK_WEIGHT_BYTES (864 << 10) /* 288 columns of 768 in fp32 */
 
+/* By columns alone: plans that differ in rows can share packed weights. */
+static int choose_panel_vectors(const struct problem *p, bool is_wide, int vec) {
+    static const int wide[] = {3, 4, 2, 0}, narrow[] = {2, 0};
+    const int *vectors = is_wide ? wide : narrow;
+    int best = vectors[0];
+    for (int i = 1; vectors[i]; ++i) {
+        const int saved = mha_round_up(p->out_features, best * vec) -
+                          mha_round_up(p->out_features, vectors[i] * vec);
+        if (saved > p->out_features / 64)
+            best = vectors[i];
+    }
+    return best;
+}
+
+/* 32 registers hold 24 sums with AVX-512, 16 hold 6 x 2 with AVX2. Of elements that must be
+ * converted first a tile has more rows than columns; of rows that are read where they lie, each at
+ * a pointer of its own, no more than pointers fit registers. */
+static void choose_panel_registers(const struct problem *p, const struct device_caps *caps,
+                                   struct tuning *t) {
+    static const int converted[] = {12, 10, 8, 6, 0}, real[] = {8, 6, 0}, six[] = {6, 0};
+    const bool has_32 = caps->float_vector >= 16;
+    const bool is_real = mha_is_real(p->dtype) && mha_is_real(p->weight_dtype);
+    const int vec = clamp((int)caps->float_vector, 4, 16) / (p->dtype == MHA_F64 ? 2 : 1);
+    const int vectors = choose_panel_vectors(p, has_32 && is_real, vec);
+    const int *rows = !has_32 || vectors > 3 ? six : is_real ? real : converted;
+    t->value[VEC] = vec;
+    t->value[PANEL_VECTORS] = vectors;
+    t->value[MICRO_M] = p->rows < 4 ? 1 : p->rows < 8 ? 4 : mha_even_tile(p->rows, rows);
+}
+
 static void panel_heuristic(const struct problem *p, const struct device_caps *caps,
                             struct tuning *t) {
-    const int width = clamp((int)caps->float_vector, 4, 16) / (p->dtype == MHA_F64 ? 2 : 1);
-    /* 32 registers hold 12 x 2 sums with AVX-512, 16 hold 6 x 2 with AVX2. */
-    static const int wide[] = {12, 10, 8, 6, 0}, narrow[] = {6, 0};
-    const int *tiles = caps->float_vector >= 16 ? wide : narrow;
     *t = (struct tuning){{0}};
-    t->value[VEC] = width;
-    t->value[LANE_VECTORS] = 2;
-    t->value[MICRO_M] = p->rows < 4 ? 1 : p->rows < 8 ? 4 : mha_even_tile(p->rows, tiles);
+    choose_panel_registers(p, caps, t);
     /* As long as local memory allows: sums that need not leave the registers. */
     t->value[BLOCK_K] = 768;
-    /* As wide as leaves the block's weights in a second level cache, since each block copies its
-     * rows; within what the tuner tries. */
+    /* As wide as leaves the block's weights in a second level cache; within what the tuner
+     * tries. */
     const int depth = clamp(p->in_features, 1, t->value[BLOCK_K]);
     const int fitting = BLOCK_WEIGHT_BYTES / (depth * (int)mha_dtype_bytes(p->weight_dtype));
     int most_m = 48, most_n = fitting < 576 ? fitting : 576;
@@ -183,7 +209,7 @@ static bool panel_legal(const struct problem *p, const struct device_caps *caps,
     const size_t bytes = panel_local(p, t);
     if (v[BLOCK_M] % v[MICRO_M] || v[BLOCK_N] % panel_columns(t)) {
         snprintf(why, why_bytes,
-                 "BLOCK_M %d, BLOCK_N %d are not multiples of MICRO_M %d, VEC * LANE_VECTORS %d",
+                 "BLOCK_M %d, BLOCK_N %d are not multiples of MICRO_M %d, VEC * PANEL_VECTORS %d",
                  v[BLOCK_M], v[BLOCK_N], v[MICRO_M], panel_columns(t));
         return false;
     }
@@ -220,10 +246,10 @@ static double panel_loops(const struct problem *p, const struct tuning *t) {
 const struct variant mha_variant_gemm_panel = {
     .name = "gemm_panel",
     .operation = OPERATION_LINEAR,
-    .files = {"arguments.h", "types.cl", "gemm.cl", "gemm_panel.cl"},
+    .files = {"arguments.h", "types.cl", "gemm.cl", "panel_product.cl", "gemm_panel.cl"},
     .kernels = {{"gemm_panel", true}, {"gemm_pack", false}},
     .tunables = {{VEC, true, {2, 4, 8, 16}},
-                 {LANE_VECTORS, true, {1, 2, 3, 4}},
+                 {PANEL_VECTORS, true, {1, 2, 3, 4}},
                  {MICRO_M, true, {1, 4, 6, 8, 10, 12, 14}},
                  {BLOCK_M, false, {12, 24, 48, 72, 96, 144, 192, 264}},
                  {BLOCK_N, false, {32, 64, 96, 128, 192, 288, 384, 576}},

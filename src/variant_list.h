@@ -17,4 +17,11 @@ extern const struct variant mha_variant_gemm_panel;
 extern const struct variant mha_variant_gemm_tile;
 extern const struct variant mha_variant_clblast;
 
+/* Not in the table: a layer chooses it, see layer_merge.c. */
+extern const struct variant mha_variant_panel_qkv;
+
+/* Heads of k and v of a work-group of panel_qkv: the fewest whose columns are whole panels; 0 where
+ * none are. */
+int mha_panel_qkv_heads(const struct problem *problem, const struct tuning *tuning);
+
 #endif

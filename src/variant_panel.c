@@ -1,6 +1,6 @@
-/* panel and panel_split: fused kernels for CPU-like devices (panel.cl). Head sizes and block sizes
- * are kernel arguments; only the register tile follows the shape, so that a few programs serve all
- * shapes of a storage type. */
+/* panel and panel_split: fused kernels for CPU-like devices (panel_attend.cl). Head sizes and block
+ * sizes are kernel arguments; only the register tile follows the shape, so that a few programs
+ * serve all shapes of a storage type. */
 #include "fused.h"
 #include "tiles.h"
 #include "variant_list.h"
@@ -15,12 +15,7 @@ static int d_v_of(const struct problem *p, const struct tuning *t) {
     return mha_round_up(p->head_dim_v, t->value[VEC] * t->value[MICRO_D]);
 }
 
-/* Elements that are computed with as they are. */
-static bool is_real(const struct problem *p) {
-    return mha_dtype_bytes(p->dtype) == mha_real_bytes(p->dtype);
-}
-
-/* Mirrors carve() in panel.cl. */
+/* Mirrors carve() in panel_attend.cl. */
 static size_t local_bytes(const struct problem *p, const struct tuning *t) {
     const int *v = t->value;
     const size_t keys = (size_t)mha_round_up(v[BLOCK_KV], v[VEC]);
@@ -29,7 +24,7 @@ static size_t local_bytes(const struct problem *p, const struct tuning *t) {
     const size_t stats = 2 * queries / rows * (size_t)mha_round_up(v[MICRO_Q], v[VEC]);
     const size_t step = (size_t)(v[VEC] * v[MICRO_D]);
     const size_t copied = (size_t)p->head_dim_v % step ? step : 0; /* of a row of v */
-    const size_t q = is_real(p) ? 0 : rows * d_qk;                 /* a copy */
+    const size_t q = mha_is_real(p->dtype) ? 0 : rows * d_qk;      /* a copy */
     return (q + queries * d_v + keys * (d_qk + copied + rows) + stats) * mha_real_bytes(p->dtype);
 }
 
@@ -155,7 +150,7 @@ static double loops(const struct problem *p, const struct tuning *t) {
     const double strips = queries / v[MICRO_Q];
     const double tiles = p->seqlen_kv > 0 ? mha_divide_up(p->seqlen_kv, v[BLOCK_KV]) : 1;
     const double copy = (keys + queries) * (d_qk + 2 * d_v) / v[VEC] + 2 * keys * v[VEC];
-    const double copy_q = is_real(p) ? 1 : d_qk / v[VEC] + v[VEC]; /* of a row */
+    const double copy_q = mha_is_real(p->dtype) ? 1 : d_qk / v[VEC] + v[VEC]; /* of a row */
     /* A tile may end in narrower register tiles, but in no more of them. */
     const double qk =
         tiles * mha_divide_up(mha_divide_up(v[BLOCK_KV], v[VEC]), v[LANE_VECTORS]) * d_qk;
@@ -171,7 +166,7 @@ static double loops(const struct problem *p, const struct tuning *t) {
 
 #define PANEL_FILES                                                                                \
     "arguments.h", "types.cl", "vectors.cl", "problem.cl", "mask.cl", "softmax.cl",                \
-        "weighted_sums.cl", "exp2.cl", "panel_terms.cl", "panel.cl"
+        "weighted_sums.cl", "exp2.cl", "panel_terms.cl", "panel_attend.cl", "panel.cl"
 #define PANEL_TUNABLES                                                                             \
     {VEC, true, {2, 4, 8, 16}}, {LANE_VECTORS, true, {1, 2, 3, 4}},                                \
         {MICRO_Q, true, {1, 2, 4, 6, 8, 10, 12, 14}}, {MICRO_D, true, {1, 2, 3, 4}}, {             \

@@ -19,6 +19,7 @@ const char *const mha_tunable_names[TUNABLE_COUNT] = {
     [SPLIT_KEYS] = "SPLIT_KEYS",
     [MICRO_Q] = "MICRO_Q",
     [MICRO_M] = "MICRO_M",
+    [PANEL_VECTORS] = "PANEL_VECTORS",
     [BLOCK_M] = "BLOCK_M",
     [BLOCK_N] = "BLOCK_N",
     [BLOCK_K] = "BLOCK_K",

@@ -10,25 +10,26 @@
 
 /* Every tunable of every variant; upper-case names are the same in .cl and config files. */
 enum tunable {
-    VEC,          /* lanes of a vector */
-    LANE_VECTORS, /* vectors of keys, or of columns, side by side in a register tile */
-    MICRO_KV,     /* keys in a register tile of QK^T, where lanes are no keys */
-    MICRO_D,      /* vectors of value dims in a register tile of PV */
-    BLOCK_Q,      /* queries of a work-group */
-    BLOCK_KV,     /* keys of a tile */
-    THREADS_Q,    /* work-items along the queries of a tile */
-    THREADS_KV,   /* work-items along its keys */
-    STAGING,      /* of tiles: 1 none, 2 in local memory */
-    UNROLL,       /* of register tiles; 1: none */
-    WORK_GROUP,   /* work-items where they are independent of one another */
-    SPLIT_KEYS,   /* keys of each part: a multiple of BLOCK_KV */
-    MICRO_Q,      /* rows of queries in a register tile */
-    MICRO_M,      /* rows in a register tile of a projection */
-    BLOCK_M,      /* rows of a work-group */
-    BLOCK_N,      /* columns of a work-group */
-    BLOCK_K,      /* elements of the inner dimension in a slice */
-    THREADS_M,    /* work-items along the rows of a tile */
-    THREADS_N,    /* work-items along its columns */
+    VEC,           /* lanes of a vector */
+    LANE_VECTORS,  /* vectors of keys side by side in a register tile */
+    MICRO_KV,      /* keys in a register tile of QK^T, where lanes are no keys */
+    MICRO_D,       /* vectors of value dims in a register tile of PV */
+    BLOCK_Q,       /* queries of a work-group */
+    BLOCK_KV,      /* keys of a tile */
+    THREADS_Q,     /* work-items along the queries of a tile */
+    THREADS_KV,    /* work-items along its keys */
+    STAGING,       /* of tiles: 1 none, 2 in local memory */
+    UNROLL,        /* of register tiles; 1: none */
+    WORK_GROUP,    /* work-items where they are independent of one another */
+    SPLIT_KEYS,    /* keys of each part: a multiple of BLOCK_KV */
+    MICRO_Q,       /* rows of queries in a register tile */
+    MICRO_M,       /* rows in a register tile of a projection */
+    PANEL_VECTORS, /* vectors of columns side by side in it */
+    BLOCK_M,       /* rows of a work-group */
+    BLOCK_N,       /* columns of a work-group */
+    BLOCK_K,       /* elements of the inner dimension in a slice */
+    THREADS_M,     /* work-items along the rows of a tile */
+    THREADS_N,     /* work-items along its columns */
     /* Of CLBlast, by the names of its indirect kernel; the direct one's are the same with a D. The
      * second form of the indirect one has rows and columns change places. */
     GEMM_KERNEL, /* 1 all as CLBlast's database has it, 2 direct, 3 indirect, 4 its second form */
@@ -75,10 +76,11 @@ union kernel_args {
     struct mha_grid_args grid;
     struct mha_attention_kernel_args attention;
     struct mha_gemm_args gemm;
+    struct mha_panel_qkv_args panel_qkv;
 };
 
 #define MHA_MAX_KERNELS 3
-#define MHA_MAX_FILES 12 /* with the NULL that ends them */
+#define MHA_MAX_FILES 14 /* with the NULL that ends them */
 #define MHA_MAX_VALUES 10
 
 struct variant_tunable {

@@ -1,0 +1,63 @@
+/* panel_qkv: the projection to q, k and v and the attention of a layer as one kernel
+ * (panel_qkv.cl). No problem of its own: layer_merge.c takes it for two that gemm_panel and panel
+ * solve, with the values of both. */
+#include "fused.h"
+#include "variant_list.h"
+
+int mha_panel_qkv_heads(const struct problem *p, const struct tuning *t) {
+    const int columns = t->value[VEC] * t->value[PANEL_VECTORS];
+    for (int heads = 1; heads <= p->kv_heads; ++heads)
+        if (p->kv_heads % heads == 0 && heads * p->head_dim_qk % columns == 0 &&
+            heads * p->head_dim_v % columns == 0)
+            return heads;
+    return 0;
+}
+
+static size_t local_bytes(const struct problem *p, const struct tuning *t) {
+    return mha_variant_panel.local_bytes(p, t);
+}
+
+static bool launch(const struct problem *plan, const struct problem *call,
+                   const struct device_caps *caps, const struct tuning *t, int64_t index,
+                   struct launch *launch, union kernel_args *args) {
+    const bool exists = mha_fused_launch(plan, call, caps, t, index, launch, args);
+    struct mha_panel_qkv_args *a = &args->panel_qkv;
+    a->group_heads = mha_panel_qkv_heads(plan, t);
+    a->groups = plan->kv_heads / a->group_heads;
+    launch->blocks = (int64_t)call->batch * a->groups;
+    return exists;
+}
+
+static double loops(const struct problem *p, const struct tuning *t) {
+    const int heads = mha_panel_qkv_heads(p, t), group = p->q_heads / p->kv_heads;
+    const double panels = (double)heads * ((group + 1) * p->head_dim_qk + p->head_dim_v) /
+                          (t->value[VEC] * t->value[PANEL_VECTORS]);
+    const double tiles = (double)p->seqlen_q / t->value[MICRO_M] + 1;
+    return panels * (tiles * (p->in_features + 1.0) + 1) +
+           heads * group * (mha_variant_panel.loops(p, t) + 1) + 3;
+}
+
+const struct variant mha_variant_panel_qkv = {
+    .name = "panel_qkv",
+    .operation = OPERATION_PROJECTED_ATTENTION,
+    .files = {"arguments.h", "types.cl", "vectors.cl", "problem.cl", "mask.cl", "softmax.cl",
+              "weighted_sums.cl", "exp2.cl", "panel_terms.cl", "panel_attend.cl", "gemm.cl",
+              "panel_product.cl", "panel_qkv.cl"},
+    .kernels = {{"panel_qkv", true}},
+    /* The domains are those of gemm_panel and panel. */
+    .tunables = {{VEC, true, {1}},
+                 {LANE_VECTORS, true, {1}},
+                 {MICRO_Q, true, {1}},
+                 {MICRO_D, true, {1}},
+                 {PANEL_VECTORS, true, {1}},
+                 {MICRO_M, true, {1}},
+                 {BLOCK_Q, false, {1}},
+                 {BLOCK_KV, false, {1}}},
+    .defines = mha_gemm_defines,
+    .local_bytes = local_bytes,
+    .workspace_bytes = mha_fused_workspace,
+    .launch = launch,
+    .loops = loops,
+    .is_for_cpu = true,
+    .efficiency = 0.2,
+};
