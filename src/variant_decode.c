@@ -7,7 +7,7 @@
 #include <stdio.h>
 
 #define MAX_ROWS 8
-#define KEYS 256
+#define KEYS 512
 /* What the last cache of a CPU may hold; devices tell the size of one or another. */
 #define CACHED_BYTES (32 << 20)
 
@@ -66,7 +66,11 @@ static void heuristic(const struct problem *p, const struct device_caps *caps, s
 static void heuristic_split(const struct problem *p, const struct device_caps *caps,
                             struct tuning *t) {
     heuristic(p, caps, t);
+    /* Parts may be smaller than a tile should be. */
+    t->value[BLOCK_KV] = KEYS / 2;
     t->value[SPLIT_KEYS] = mha_split_keys(p, caps, t, groups_of(p, t));
+    if (t->value[SPLIT_KEYS] % KEYS == 0)
+        t->value[BLOCK_KV] = KEYS;
 }
 
 static void fit(const struct problem *p, struct tuning *t) {
