@@ -243,7 +243,7 @@ mha_status mha_attention_call_init(const struct mha_plan *plan, const mha_attent
     call->sizes.seqlen_kv = (int32_t)a->seqlen_kv;
     if (!mha_attention_has_work(call))
         return MHA_SUCCESS;
-    call->args = mha_kernel_args_init(&call->sizes);
+    mha_kernel_args_init(&call->sizes, &call->args);
     call->args.attention.total_q = a->total_q;
     call->args.attention.total_kv = a->total_kv;
     call->args.attention.position_offset = (mha_int)a->position_offset;

@@ -205,20 +205,19 @@ static cl_int dispatch_step(const struct step *step, struct dispatcher *d, bool 
     const struct mha_plan *plan = step->plan;
     const struct call *call = &step->call;
     const struct variant *variant = plan->selection.variant;
-    struct launch launch, next;
-    /* A launch may leave values in the arguments: each has its own copy. */
-    union kernel_args args = call->args, next_args = call->args;
-    bool has_next = variant->launch(&plan->problem, &call->sizes, &plan->engine->caps,
-                                    &plan->selection.tuning, 0, &next, &next_args);
+    struct launch launches[2];
+    union kernel_args args[2]; /* a launch may leave values in the arguments */
+    bool has_next = true;
     cl_int code = CL_SUCCESS;
     memset(d->has_buffers, 0, sizeof(d->has_buffers));
-    for (int64_t i = 1; !code && has_next; ++i) {
-        launch = next;
-        args = next_args;
-        next_args = call->args;
+    /* One ahead, to know the last. */
+    for (int64_t i = 0; !code && has_next; ++i) {
+        const int next = i % 2, now = 1 - next;
+        args[next] = call->args;
         has_next = variant->launch(&plan->problem, &call->sizes, &plan->engine->caps,
-                                   &plan->selection.tuning, i, &next, &next_args);
-        code = dispatch_launch(step, d, &launch, &args, is_last_step && !has_next);
+                                   &plan->selection.tuning, i, &launches[next], &args[next]);
+        if (i > 0)
+            code = dispatch_launch(step, d, &launches[now], &args[now], is_last_step && !has_next);
     }
     return code;
 }

@@ -58,10 +58,11 @@ static struct mha_gemm_args init_gemm(const struct problem *sizes) {
     return args;
 }
 
-union kernel_args mha_kernel_args_init(const struct problem *sizes) {
+void mha_kernel_args_init(const struct problem *sizes, union kernel_args *args) {
     if (sizes->operation == OPERATION_LINEAR)
-        return (union kernel_args){.gemm = init_gemm(sizes)};
-    return (union kernel_args){.attention = init_attention(sizes)};
+        args->gemm = init_gemm(sizes);
+    else
+        args->attention = init_attention(sizes);
 }
 
 /* What the kernels of each operation take. */
@@ -167,7 +168,8 @@ static mha_status warm_up_call(const struct mha_plan *plan, const struct problem
                                size_t *group_limit, mha_error *error) {
     const struct variant *variant = plan->selection.variant;
     struct launch launch;
-    union kernel_args args = mha_kernel_args_init(sizes);
+    union kernel_args args = {.grid = {.blocks = 0}};
+    mha_kernel_args_init(sizes, &args);
     for (int64_t i = 0; variant->launch(&plan->problem, sizes, &plan->engine->caps,
                                         &plan->selection.tuning, i, &launch, &args);
          ++i) {

@@ -48,8 +48,8 @@ struct call {
     int64_t workspace_offset_bytes;
 };
 
-/* args as far as the problem fixes them; sizes from `sizes`. */
-union kernel_args mha_kernel_args_init(const struct problem *sizes);
+/* *args as far as the problem fixes them; sizes from `sizes`. */
+void mha_kernel_args_init(const struct problem *sizes, union kernel_args *args);
 
 /* Kernels take every buffer of their operation; those that a call does not use are never touched,
  * but there must be one. */

@@ -20,7 +20,7 @@ struct layer_call {
     struct regions regions;
     int64_t workspace_offset, packed_offset; /* in bytes */
     struct step steps[LAYER_STAGES];
-    int step_count;
+    int first_step, step_count; /* those before the first are part of it */
 };
 
 static bool has_flag(const struct layer_call *c, uint64_t flag) {
@@ -287,19 +287,17 @@ static mha_status add_attention(struct layer_call *c, mha_error *error) {
     return status;
 }
 
-/* The fused projection and the attention become one step, if that is better: what the attention is
- * given, and what the projection reads. */
+/* The fused projection and the attention become one step, if that is better: the attention's, which
+ * is given what the projection reads too. */
 static void merge_steps(struct layer_call *c) {
-    const struct mha_plan *plan = c->layer->merged;
-    if (c->step_count < 2 || !mha_layer_is_merged(c->layer, &c->steps[1].call.sizes))
+    struct step *projection = &c->steps[0], *attention = &c->steps[1];
+    if (c->step_count < 2 || !mha_layer_is_merged(c->layer, &attention->call.sizes))
         return;
-    struct step merged = {.plan = plan, .call = c->steps[1].call};
-    const struct call *projection = &c->steps[0].call;
-    merged.call.args.panel_qkv.gemm = projection->args.gemm;
-    merged.call.buffers[PROJECTED_X] = projection->buffers[GEMM_X];
-    merged.call.buffers[PROJECTED_PACKED] = projection->buffers[GEMM_PACKED];
-    c->steps[0] = merged;
-    c->step_count = 1;
+    attention->plan = c->layer->merged;
+    attention->call.args.panel_qkv.gemm = projection->call.args.gemm;
+    attention->call.buffers[PROJECTED_X] = projection->call.buffers[GEMM_X];
+    attention->call.buffers[PROJECTED_PACKED] = projection->call.buffers[GEMM_PACKED];
+    c->first_step = 1;
 }
 
 static mha_status add_output(struct layer_call *c, const struct mha_tensor_args *y,
@@ -424,7 +422,8 @@ mha_status mha_enqueue_layer(mha_plan *plan, cl_command_queue queue, const mha_l
         (status = mha_request_check(&request, plan->engine, error)) ||
         (status = init_call(plan, args, &call, error)))
         return status;
-    return mha_dispatch(plan, &request, call.steps, call.step_count, error);
+    return mha_dispatch(plan, &request, call.steps + call.first_step,
+                        call.step_count - call.first_step, error);
 }
 
 mha_status mha_enqueue_layer_pack(mha_plan *plan, cl_command_queue queue,

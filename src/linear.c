@@ -10,7 +10,7 @@ void mha_linear_call_init(const struct mha_plan *plan, int64_t batch, int64_t to
                           struct call *call) {
     *call = (struct call){.sizes = plan->problem};
     call->sizes.rows = (int32_t)(batch * tokens);
-    call->args = mha_kernel_args_init(&call->sizes);
+    mha_kernel_args_init(&call->sizes, &call->args);
     call->args.gemm.tokens = (mha_int)(tokens > 0 ? tokens : 1);
 }
 

@@ -183,7 +183,8 @@ Test(unit, workspace_limit_chunks_the_heads) {
                  desc.workspace_limit_bytes);
     /* 48 heads, 5 at a time: 10 chunks of 3 kernels, each pair once. */
     struct launch launch;
-    union kernel_args args = mha_kernel_args_init(&problem);
+    union kernel_args args;
+    mha_kernel_args_init(&problem, &args);
     int64_t launches = 0, pairs = 0;
     while (selection.variant->launch(&problem, &problem, &caps, &selection.tuning, launches,
                                      &launch, &args)) {

@@ -20,7 +20,7 @@
 #include <time.h>
 
 #define MAX_RECORDED 512
-#define MAX_ARGUMENT 512
+#define MAX_ARGUMENT 1024
 #define CALLS 20 /* enqueues between two waits */
 #define ROUNDS 30
 
