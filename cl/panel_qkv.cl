@@ -7,28 +7,43 @@
  * group_heads heads of k and v, whose columns are whole panels, and the heads of q that share them.
  */
 
-/* Columns left .. left + columns of rows of batch entry b; y is where the first of them goes. */
+#ifndef BLOCK_K
+#define BLOCK_K 256
+#endif
+
+/* Columns left .. left + columns of rows of batch entry b; y is where the first of them goes.
+ * Between slices of x sums lie there: nothing is lost, since what is stored is what is computed in.
+ */
 static inline void project(const struct mha_gemm_args *a, global const storage *x,
                            global const weight_storage *packed, int b, int rows, int left,
                            int columns, global storage *y, long y_stride) {
     x += a->x_offset + b * a->x_stride_batch;
-    for (int c = 0; c < columns; c += PANEL)
-        for (int i = 0; i < rows; i += MICRO_M) {
-            const int panel = (left + c) / PANEL;
-            X_SPACE const real *row[MICRO_M];
-            realv sum[MICRO_M][PANEL_VECTORS];
+    for (int begin = 0; begin < a->in_features; begin += BLOCK_K) {
+        const int depth = min(BLOCK_K, a->in_features - begin);
+        for (int c = 0; c < columns; c += PANEL)
+            for (int i = 0; i < rows; i += MICRO_M) {
+                const int panel = (left + c) / PANEL, count = min(MICRO_M, rows - i);
+                global storage *to = y + i * y_stride + c;
+                X_SPACE const real *row[MICRO_M];
+                realv sum[MICRO_M][PANEL_VECTORS];
+                begin_tile(a, sum, packed, panel);
 #pragma unroll
-            for (int r = 0; r < MICRO_M; ++r)
-                row[r] = x + min(i + r, rows - 1) * a->x_stride_token;
-            begin_tile(a, sum, packed, panel);
-            multiply_tile(a, sum, row, packed, panel, 0, a->in_features);
+                for (int r = 0; r < MICRO_M; ++r) {
+                    row[r] = x + min(i + r, rows - 1) * a->x_stride_token + begin;
+                    if (begin > 0 && r < count)
 #pragma unroll
-            for (int r = 0; r < MICRO_M; ++r)
-                if (i + r < rows)
+                        for (int v = 0; v < PANEL_VECTORS; ++v)
+                            sum[r][v] = load_v(to + r * y_stride + v * VEC);
+                }
+                multiply_tile(a, sum, row, packed, panel, begin, depth);
 #pragma unroll
-                    for (int v = 0; v < PANEL_VECTORS; ++v)
-                        store_v(sum[r][v], y + (i + r) * y_stride + c + v * VEC);
-        }
+                for (int r = 0; r < MICRO_M; ++r)
+                    if (r < count)
+#pragma unroll
+                        for (int v = 0; v < PANEL_VECTORS; ++v)
+                            store_v(sum[r][v], to + r * y_stride + v * VEC);
+            }
+    }
 }
 
 kernel void panel_qkv(global storage *q, global storage *k, global storage *v,
@@ -55,7 +70,6 @@ kernel void panel_qkv(global storage *q, global storage *k, global storage *v,
         project(&args.gemm, x, packed, at.b, is_q ? s.q_len : s.kv_len, left + h * dim, heads * dim,
                 y + h * dim, stride);
     }
-    mem_fence(CLK_GLOBAL_MEM_FENCE);
     for (int h = 0; h < q_heads; ++h) {
         const struct place head = {.b = at.b, .h = at.h * q_heads + h};
         attend(a, &s, &head, q, k, v, o, bias, mask, slopes, sinks, lse, scores, scratch, memory);

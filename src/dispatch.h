@@ -14,8 +14,8 @@ struct request {
     cl_event *first_event; /* the same */
 };
 
-/* A part of a call: at least one launch, of the call's plan or of a stage of it. Each step sees
- * what those before it wrote. */
+/* A part of a call: at least one launch, of the call's plan, of a stage of it or of what merges
+ * two. Each step sees what those before it wrote. */
 struct step {
     const struct mha_plan *plan;
     struct call call;

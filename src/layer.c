@@ -289,8 +289,7 @@ mha_status mha_layer_plan_create(mha_engine *engine, const mha_layer_desc *desc,
         goto fail;
     memcpy(b.layer.stages, p->layer->stages, sizeof(b.layer.stages));
     *p->layer = b.layer;
-    if ((status = mha_layer_merge(p->layer, error)))
-        goto fail;
+    mha_layer_merge(p->layer);
     p->workspace_bytes = b.layer.memory.bytes;
     p->packed_bytes = b.packed_bytes;
     *plan = p;

@@ -28,8 +28,9 @@ struct layer {
  * writes all three as one matrix. */
 int64_t mha_layer_token_stride(const struct mha_plan *plan, enum layer_stage stage);
 
-/* Makes layer->merged of the stages' plans where one kernel can do the work of both. */
-mha_status mha_layer_merge(struct layer *layer, mha_error *error);
+/* Makes layer->merged of the stages' plans where one kernel can do the work of both. A failure is
+ * logged: the stages do without it. */
+void mha_layer_merge(struct layer *layer);
 
 /* Whether it is to do so in a call of these sizes of the attention. */
 bool mha_layer_is_merged(const struct layer *layer, const struct problem *sizes);

@@ -27,16 +27,31 @@ bool mha_layer_is_merged(const struct layer *layer, const struct problem *sizes)
     return layer->merged && suits_sizes(layer->merged, sizes);
 }
 
-/* Whether the two stages take their work apart alike, into heads of whole panels. Batch invariance
- * forbids a choice by batch. */
+/* Whether any call could be of sizes that suit it; of many batch entries the last ones weigh
+ * little.
+ */
+static bool has_suitable_sizes(const struct mha_plan *merged) {
+    struct problem sizes = merged->problem;
+    const int64_t most = 32 * (int64_t)merged->engine->caps.compute_units;
+    sizes.seqlen_q = MIN_TOKENS;
+    for (sizes.batch = 1; sizes.batch <= merged->problem.batch && sizes.batch <= most;
+         ++sizes.batch)
+        if (suits_sizes(merged, &sizes))
+            return merged->problem.seqlen_q >= MIN_TOKENS;
+    return false;
+}
+
+/* Whether the two stages are the ones that it is made of. Batch invariance forbids a choice by
+ * batch; who asks for a variant by name gets that. */
 static bool can_merge(const struct layer *layer) {
     const struct mha_plan *qkv = layer->stages[LAYER_Q],
                           *attention = layer->stages[LAYER_ATTENTION];
     const uint64_t needed = MHA_LAYER_FUSED_QKV | MHA_LAYER_PACKED;
     return (layer->flags & (needed | MHA_LAYER_KV_CACHE)) == needed &&
            qkv->selection.variant == &mha_variant_gemm_panel &&
-           attention->selection.variant == &mha_variant_panel &&
-           mha_is_real(attention->problem.dtype) &&
+           attention->selection.variant == &mha_variant_panel && attention->engine->caps.is_cpu &&
+           mha_is_real(attention->problem.dtype) && !qkv->problem.variant[0] &&
+           !attention->problem.variant[0] &&
            !(attention->problem.flags & (MHA_RAGGED_Q | MHA_RAGGED_KV | MHA_BATCH_INVARIANT)) &&
            qkv->selection.tuning.value[VEC] == attention->selection.tuning.value[VEC];
 }
@@ -50,17 +65,16 @@ static bool is_possible(const struct mha_plan *merged) {
                sizeof(struct mha_panel_qkv_args) + (PROJECTED_BUFFER_COUNT + 1) * sizeof(void *);
 }
 
-/* The attention's plan says what became of it. */
-static void append_note(struct selection *selection) {
-    const size_t used = strlen(selection->reason);
-    snprintf(selection->reason + used, sizeof(selection->reason) - used,
-             "; with the projection as one kernel, %s, where the call's sizes suit it",
-             mha_variant_panel_qkv.name);
+/* What the attention's plan says of it, before what it said. */
+static void add_note(struct selection *selection, const char *note) {
+    char text[sizeof(selection->reason)];
+    snprintf(text, sizeof(text), "%.120s; %.130s", note, selection->reason);
+    strcpy(selection->reason, text);
 }
 
-mha_status mha_layer_merge(struct layer *layer, mha_error *error) {
+void mha_layer_merge(struct layer *layer) {
     if (!can_merge(layer))
-        return MHA_SUCCESS;
+        return;
     const struct mha_plan *qkv = layer->stages[LAYER_Q];
     struct mha_plan *attention = layer->stages[LAYER_ATTENTION];
     mha_engine *engine = attention->engine;
@@ -73,23 +87,17 @@ mha_status mha_layer_merge(struct layer *layer, mha_error *error) {
     wanted.problem.weight_dtype = qkv->problem.weight_dtype;
     wanted.problem.in_features = qkv->problem.in_features;
     wanted.selection.variant = &mha_variant_panel_qkv;
-    wanted.selection.tuning.value[MICRO_M] = qkv->selection.tuning.value[MICRO_M];
-    wanted.selection.tuning.value[PANEL_VECTORS] = qkv->selection.tuning.value[PANEL_VECTORS];
-    if (!suits_sizes(&wanted, &wanted.problem) || !is_possible(&wanted))
-        return MHA_SUCCESS;
-    mha_error reason;
-    const mha_status status =
-        mha_plan_make_selected(engine, &wanted.problem, &wanted.selection, &layer->merged, &reason);
-    if (!status) {
-        append_note(&attention->selection);
-        return MHA_SUCCESS;
+    mha_panel_qkv_take(&qkv->selection.tuning, &wanted.selection.tuning);
+    if (!has_suitable_sizes(&wanted) || !is_possible(&wanted))
+        return;
+    mha_error error;
+    if (mha_plan_make_selected(engine, &wanted.problem, &wanted.selection, &layer->merged,
+                               &error)) {
+        mha_log(&engine->log, MHA_LOG_WARNING, "variant panel_qkv is not usable on %s: %s",
+                engine->caps.name, error.message);
+        add_note(&attention->selection, "panel_qkv failed");
+        return;
     }
-    if (!mha_is_variants_fault(status)) {
-        if (error)
-            *error = reason;
-        return status;
-    }
-    mha_log(&engine->log, MHA_LOG_WARNING, "variant %s is not usable on %s: %s",
-            mha_variant_panel_qkv.name, engine->caps.name, reason.message);
-    return MHA_SUCCESS;
+    add_note(&attention->selection,
+             "panel_qkv projects q, k and v too where a call's sizes suit it");
 }

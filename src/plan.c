@@ -55,7 +55,8 @@ static mha_status make_kernels(struct mha_plan *plan, size_t *group_limit, mha_e
     return status;
 }
 
-bool mha_is_variants_fault(mha_status status) {
+/* Whether another variant may do better: not where memory ran out, or the device is gone. */
+static bool is_variants_fault(mha_status status) {
     return status == MHA_ERR_BUILD || status == MHA_ERR_OPENCL;
 }
 
@@ -147,7 +148,7 @@ mha_status mha_plan_make(mha_engine *engine, const struct problem *problem, mha_
             caps.max_work_group = group_limit;
             continue;
         }
-        if (!mha_is_variants_fault(status))
+        if (!is_variants_fault(status))
             break;
         mha_log(&engine->log, MHA_LOG_WARNING, "variant %s is not usable on %s: %s",
                 p->selection.variant->name, engine->caps.name, reason.message);

@@ -23,9 +23,6 @@ mha_status mha_plan_check(const struct mha_plan *plan, enum operation operation,
 mha_status mha_plan_supported(const mha_engine *engine, const struct problem *problem,
                               mha_error *error);
 
-/* Whether another variant may do better: not where memory ran out, or the device is gone. */
-bool mha_is_variants_fault(mha_status status);
-
 /* What every call that takes an engine begins with. */
 mha_status mha_plan_check_engine(const mha_engine *engine, mha_error *error);
 
@@ -36,7 +33,7 @@ mha_plan *mha_plan_allocate(mha_engine *engine, const struct problem *problem, m
 mha_status mha_plan_make(mha_engine *engine, const struct problem *problem, mha_plan **plan,
                          mha_error *error);
 
-/* The same for a choice already made, by a tuner: no other takes its place. */
+/* The same for a choice already made: no other takes its place. */
 mha_status mha_plan_make_selected(mha_engine *engine, const struct problem *problem,
                                   const struct selection *selection, mha_plan **plan,
                                   mha_error *error);

@@ -61,16 +61,21 @@ static void heuristic(const struct problem *p, const struct device_caps *caps, s
     t->value[MICRO_KV] = 1;
     t->value[MICRO_D] = choose_micro_d(p, vec, (lanes < 16 ? 8 : 16) / t->value[MICRO_Q]);
     t->value[BLOCK_KV] = KEYS;
+    while (local_bytes(p, t) > caps->local_bytes && t->value[BLOCK_KV] > KEYS / 8)
+        t->value[BLOCK_KV] /= 2;
 }
 
 static void heuristic_split(const struct problem *p, const struct device_caps *caps,
                             struct tuning *t) {
     heuristic(p, caps, t);
     /* Parts may be smaller than a tile should be. */
-    t->value[BLOCK_KV] = KEYS / 2;
+    const int keys = t->value[BLOCK_KV];
+    t->value[BLOCK_KV] = keys < KEYS / 2 ? keys : KEYS / 2;
     t->value[SPLIT_KEYS] = mha_split_keys(p, caps, t, groups_of(p, t));
-    if (t->value[SPLIT_KEYS] % KEYS == 0)
-        t->value[BLOCK_KV] = KEYS;
+    if (t->value[SPLIT_KEYS] % keys == 0)
+        t->value[BLOCK_KV] = keys;
+    while (local_bytes(p, t) > caps->local_bytes && t->value[BLOCK_KV] > KEYS / 8)
+        t->value[BLOCK_KV] /= 2;
 }
 
 static void fit(const struct problem *p, struct tuning *t) {

@@ -2,6 +2,7 @@
 #include "tiles.h"
 #include "variant_list.h"
 
+#include <limits.h>
 #include <stdio.h>
 
 static int64_t blocks_of(int64_t length, int64_t step) {
@@ -150,6 +151,22 @@ static int choose_panel_vectors(const struct problem *p, bool is_wide, int vec) 
     return best;
 }
 
+/* Of a projection to q, k and v: as few heads as possible should be whole panels, see panel_qkv.
+ * Two vectors are no choice, since their register tiles are slower. */
+static int choose_head_vectors(const struct problem *p, int vec, int otherwise) {
+    const struct segment *s = p->segments;
+    int best = otherwise, fewest = INT_MAX;
+    for (int vectors = 4; vectors > 2 && s[2].heads > 0; --vectors) {
+        const int heads =
+            mha_whole_panel_heads(s[1].heads, s[1].head_dim, s[2].head_dim, vectors * vec);
+        if (heads > 0 && heads < fewest) {
+            fewest = heads;
+            best = vectors;
+        }
+    }
+    return best;
+}
+
 /* 32 registers hold 24 sums with AVX-512, 16 hold 6 x 2 with AVX2. Of elements that must be
  * converted first a tile has more rows than columns; of rows that are read where they lie, each at
  * a pointer of its own, no more than pointers fit registers. */
@@ -159,7 +176,10 @@ static void choose_panel_registers(const struct problem *p, const struct device_
     const bool has_32 = caps->float_vector >= 16;
     const bool is_real = mha_is_real(p->dtype) && mha_is_real(p->weight_dtype);
     const int vec = clamp((int)caps->float_vector, 4, 16) / (p->dtype == MHA_F64 ? 2 : 1);
-    const int vectors = choose_panel_vectors(p, has_32 && is_real, vec);
+    const bool is_wide = has_32 && is_real;
+    int vectors = choose_panel_vectors(p, is_wide, vec);
+    if (is_wide)
+        vectors = choose_head_vectors(p, vec, vectors);
     const int *rows = !has_32 || vectors > 3 ? six : is_real ? real : converted;
     t->value[VEC] = vec;
     t->value[PANEL_VECTORS] = vectors;

@@ -2,15 +2,26 @@
  * (panel_qkv.cl). No problem of its own: layer_merge.c takes it for two that gemm_panel and panel
  * solve, with the values of both. */
 #include "fused.h"
+#include "tiles.h"
 #include "variant_list.h"
 
-int mha_panel_qkv_heads(const struct problem *p, const struct tuning *t) {
-    const int columns = t->value[VEC] * t->value[PANEL_VECTORS];
-    for (int heads = 1; heads <= p->kv_heads; ++heads)
-        if (p->kv_heads % heads == 0 && heads * p->head_dim_qk % columns == 0 &&
-            heads * p->head_dim_v % columns == 0)
+int mha_whole_panel_heads(int kv_heads, int head_dim_qk, int head_dim_v, int columns) {
+    for (int heads = 1; heads <= kv_heads; ++heads)
+        if (kv_heads % heads == 0 && (int64_t)heads * head_dim_qk % columns == 0 &&
+            (int64_t)heads * head_dim_v % columns == 0)
             return heads;
     return 0;
+}
+
+void mha_panel_qkv_take(const struct tuning *of_gemm_panel, struct tuning *tuning) {
+    static const enum tunable taken[] = {PANEL_VECTORS, MICRO_M, BLOCK_K};
+    for (size_t i = 0; i < sizeof(taken) / sizeof(*taken); ++i)
+        tuning->value[taken[i]] = of_gemm_panel->value[taken[i]];
+}
+
+int mha_panel_qkv_heads(const struct problem *p, const struct tuning *t) {
+    return mha_whole_panel_heads(p->kv_heads, p->head_dim_qk, p->head_dim_v,
+                                 t->value[VEC] * t->value[PANEL_VECTORS]);
 }
 
 static size_t local_bytes(const struct problem *p, const struct tuning *t) {
@@ -29,12 +40,14 @@ static bool launch(const struct problem *plan, const struct problem *call,
 }
 
 static double loops(const struct problem *p, const struct tuning *t) {
+    const int *v = t->value;
     const int heads = mha_panel_qkv_heads(p, t), group = p->q_heads / p->kv_heads;
-    const double panels = (double)heads * ((group + 1) * p->head_dim_qk + p->head_dim_v) /
-                          (t->value[VEC] * t->value[PANEL_VECTORS]);
-    const double tiles = (double)p->seqlen_q / t->value[MICRO_M] + 1;
-    return panels * (tiles * (p->in_features + 1.0) + 1) +
-           heads * group * (mha_variant_panel.loops(p, t) + 1) + 3;
+    const double columns = (double)heads * ((group + 1.0) * p->head_dim_qk + p->head_dim_v);
+    const double panels = columns / (v[VEC] * v[PANEL_VECTORS]);
+    const double tiles = mha_divide_up(p->seqlen_q, v[MICRO_M]);
+    const double slices = mha_divide_up(p->in_features, v[BLOCK_K]);
+    const double project = panels * (tiles * (p->in_features + slices) + slices) + 3 * slices + 3;
+    return project + (double)heads * group * (mha_variant_panel.loops(p, t) + 1);
 }
 
 const struct variant mha_variant_panel_qkv = {
@@ -51,6 +64,7 @@ const struct variant mha_variant_panel_qkv = {
                  {MICRO_D, true, {1}},
                  {PANEL_VECTORS, true, {1}},
                  {MICRO_M, true, {1}},
+                 {BLOCK_K, true, {1}},
                  {BLOCK_Q, false, {1}},
                  {BLOCK_KV, false, {1}}},
     .defines = mha_gemm_defines,

@@ -26,7 +26,8 @@ void run_all(struct run *run, bool (*attempt)(struct run *run)) {
                                                     "programs", "kernels", "events"};
     for (int forever = 0; forever < 2; ++forever) {
         bool is_reached = true;
-        for (int k = 1; is_reached; ++k) {
+        const int step = run->step ? run->step : 1;
+        for (int k = run->first + forever * (step / 2) + 1; is_reached; k += step) {
             int before[OBJECT_KINDS], after[OBJECT_KINDS];
             run->fail_at = k;
             run->is_forever = forever;

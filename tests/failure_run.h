@@ -13,10 +13,12 @@ struct run {
     bool has_provider; /* CLBlast, which gives codes of its own, below -1000, now and then */
     cl_int code;
     struct fault_report report;
+    int first, step; /* of the failing calls, counted from 0; steps of 0 are 1 */
     int passed, failed;
     /* plans */
-    size_t device_group; /* the largest work-group of the device */
-    struct entry *entry; /* of a program cache; NULL: none */
+    size_t device_group;    /* the largest work-group of the device */
+    bool has_other_kernels; /* a plan may do without what fails, and then gives other bits */
+    struct entry *entry;    /* of a program cache; NULL: none */
     /* calls */
     struct case_data *data;
     mha_plan *plan;

@@ -3,6 +3,7 @@
  * mha-programs            the names of all programs, one a line: variant-dtype-device
  * mha-programs NAME       the text of one, at the tunables its variant's heuristic gives */
 #include "../src/source.h"
+#include "../src/variant_list.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -49,10 +50,22 @@ static const struct {
       .max_loops = INFINITY}},
 };
 
-/* A middling problem of the variant's operation. */
-static mha_status init_problem(const struct variant *variant, mha_dtype dtype,
-                               struct problem *problem, mha_error *error) {
-    if (variant->operation == OPERATION_LINEAR) {
+static const struct variant *find_variant(size_t index) {
+    return index < mha_variant_count    ? mha_variants[index]
+           : index == mha_variant_count ? &mha_variant_panel_qkv
+                                        : NULL;
+}
+
+/* A layer chooses panel_qkv, for CPUs and what is stored as it is computed in. */
+static bool has_program(const struct variant *variant, mha_dtype dtype,
+                        const struct device_caps *caps) {
+    return variant != &mha_variant_panel_qkv || (caps->is_cpu && mha_is_real(dtype));
+}
+
+/* A middling problem of the operation. */
+static mha_status init_problem(enum operation operation, mha_dtype dtype, struct problem *problem,
+                               mha_error *error) {
+    if (operation == OPERATION_LINEAR) {
         mha_linear_desc desc = MHA_LINEAR_DESC_INIT;
         desc.dtype = desc.weight_dtype = dtype;
         desc.in_features = desc.out_features = desc.max_rows = 512;
@@ -67,17 +80,36 @@ static mha_status init_problem(const struct variant *variant, mha_dtype dtype,
     return mha_attention_problem_init(problem, &desc, error);
 }
 
+/* Of panel_qkv, those of the two that it is made of. */
+static mha_status choose_values(const struct variant *variant, const struct device_caps *caps,
+                                const struct problem *problem, struct tuning *tuning,
+                                mha_error *error) {
+    struct problem linear;
+    struct tuning of_linear;
+    if (variant->heuristic) {
+        variant->heuristic(problem, caps, tuning);
+        return MHA_SUCCESS;
+    }
+    const mha_status status = init_problem(OPERATION_LINEAR, problem->dtype, &linear, error);
+    if (status)
+        return status;
+    mha_variant_panel.heuristic(problem, caps, tuning);
+    mha_variant_gemm_panel.heuristic(&linear, caps, &of_linear);
+    mha_panel_qkv_take(&of_linear, tuning);
+    return MHA_SUCCESS;
+}
+
 static int print_program(const struct variant *variant, mha_dtype dtype,
                          const struct device_caps *caps) {
     const struct allocator allocator = {0};
     struct tuning tuning;
     struct problem problem;
     mha_error error;
-    if (init_problem(variant, dtype, &problem, &error)) {
+    if (init_problem(variant->operation, dtype, &problem, &error) ||
+        choose_values(variant, caps, &problem, &tuning, &error)) {
         fprintf(stderr, "%s\n", error.message);
         return 1;
     }
-    variant->heuristic(&problem, caps, &tuning);
     char *text;
     if (mha_source_make(&allocator, &problem, variant, &tuning, NULL, &text, &error)) {
         fprintf(stderr, "%s\n", error.message);
@@ -89,16 +121,19 @@ static int print_program(const struct variant *variant, mha_dtype dtype,
 }
 
 int main(int argc, char **argv) {
-    for (size_t v = 0; v < mha_variant_count; ++v)
+    const struct variant *variant;
+    for (size_t v = 0; (variant = find_variant(v)) != NULL; ++v)
         for (size_t t = 0; t < sizeof(dtypes) / sizeof(*dtypes); ++t)
             for (size_t d = 0; d < sizeof(devices) / sizeof(*devices); ++d) {
                 char name[64];
-                snprintf(name, sizeof(name), "%s-%s-%s", mha_variants[v]->name, dtypes[t].name,
+                if (!has_program(variant, dtypes[t].dtype, &devices[d].caps))
+                    continue;
+                snprintf(name, sizeof(name), "%s-%s-%s", variant->name, dtypes[t].name,
                          devices[d].name);
                 if (argc < 2)
                     puts(name);
                 else if (!strcmp(name, argv[1]))
-                    return print_program(mha_variants[v], dtypes[t].dtype, &devices[d].caps);
+                    return print_program(variant, dtypes[t].dtype, &devices[d].caps);
             }
     if (argc < 2)
         return 0;
