@@ -8,9 +8,6 @@
  * columns, rows first, so that what is larger, the weights, is read once; gemm_pack one per panel.
  */
 
-#ifndef BLOCK_K
-#define BLOCK_K 256
-#endif
 /* Rows of x a power of two apart would share few cache sets. */
 #define X_STRIDE (BLOCK_K + VEC)
 

@@ -2,13 +2,17 @@
  * W, which is packed, [columns / PANEL][in_features][PANEL], so that a step is whole vectors of W
  * times one broadcast element of each row.
  *
- * In: gemm.cl; PANEL_VECTORS, MICRO_M. Out: PANEL, X_SPACE, begin_tile(), multiply_tile(). */
+ * In: gemm.cl; PANEL_VECTORS, MICRO_M, BLOCK_K. Out: PANEL, X_SPACE, begin_tile(), multiply_tile().
+ */
 
 #ifndef PANEL_VECTORS
 #define PANEL_VECTORS 2
 #endif
 #ifndef MICRO_M
 #define MICRO_M 6
+#endif
+#ifndef BLOCK_K
+#define BLOCK_K 256 /* of a slice of x */
 #endif
 #define PANEL (VEC * PANEL_VECTORS)
 

@@ -7,10 +7,6 @@
  * group_heads heads of k and v, whose columns are whole panels, and the heads of q that share them.
  */
 
-#ifndef BLOCK_K
-#define BLOCK_K 256
-#endif
-
 /* Columns left .. left + columns of rows of batch entry b; y is where the first of them goes.
  * Between slices of x sums lie there: nothing is lost, since what is stored is what is computed in.
  */

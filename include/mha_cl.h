@@ -551,9 +551,10 @@ MHA_API mha_status mha_layer_plan_create(mha_engine *engine, const mha_layer_des
                                          mha_plan **plan, mha_error *error);
 
 /* Stage `index` of a layer's plan in order of execution, for mha_plan_get_info(): borrowed, lives
- * as long as the layer's plan. A call may run "qkv" and "attention" as one kernel; the attention's
- * reason says whether. *name, if name is not NULL: "qkv", "q", "k", "v", "attention" or
- * "output". NULL beyond the last, and for a plan that is no layer's. */
+ * as long as the layer's plan. *name, if name is not NULL: "qkv", "q", "k", "v", "attention" or
+ * "output". NULL beyond the last, and for a plan that is no layer's. A call may run "qkv" and
+ * "attention" as one kernel: the attention's reason says whether; MHA_BATCH_INVARIANT, or a variant
+ * asked for by name, keeps them apart. */
 MHA_API const mha_plan *mha_plan_stage(const mha_plan *plan, size_t index, const char **name);
 
 /* As mha_enqueue_attention(): y may overlap no input, weight or workspace. */

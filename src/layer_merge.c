@@ -3,16 +3,19 @@
 #include "layer.h"
 #include "variant_list.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 /* Fewer tokens would read the weights of their heads too often. */
 #define MIN_TOKENS 48
+/* Of so many rounds of work-groups the last may be nearly empty. */
+#define MANY_ROUNDS 32
 
 /* Work-groups are as large as heads allow: the last ones should not leave compute units idle. */
 static bool is_balanced(int64_t groups, int64_t units) {
     const int64_t rounds = (groups + units - 1) / units;
-    return groups * 32 >= rounds * units * 31;
+    return groups * MANY_ROUNDS >= rounds * units * (MANY_ROUNDS - 1);
 }
 
 static bool suits_sizes(const struct mha_plan *merged, const struct problem *sizes) {
@@ -27,17 +30,17 @@ bool mha_layer_is_merged(const struct layer *layer, const struct problem *sizes)
     return layer->merged && suits_sizes(layer->merged, sizes);
 }
 
-/* Whether any call could be of sizes that suit it; of many batch entries the last ones weigh
- * little.
- */
+/* Whether any call could be of sizes that suit it. */
 static bool has_suitable_sizes(const struct mha_plan *merged) {
-    struct problem sizes = merged->problem;
-    const int64_t most = 32 * (int64_t)merged->engine->caps.compute_units;
+    const struct problem *most = &merged->problem;
+    const int64_t enough = MANY_ROUNDS * (int64_t)merged->engine->caps.compute_units;
+    struct problem sizes = *most;
+    if (most->seqlen_q < MIN_TOKENS)
+        return false;
     sizes.seqlen_q = MIN_TOKENS;
-    for (sizes.batch = 1; sizes.batch <= merged->problem.batch && sizes.batch <= most;
-         ++sizes.batch)
+    for (sizes.batch = 1; sizes.batch <= most->batch && sizes.batch <= enough; ++sizes.batch)
         if (suits_sizes(merged, &sizes))
-            return merged->problem.seqlen_q >= MIN_TOKENS;
+            return true;
     return false;
 }
 
@@ -56,11 +59,9 @@ static bool can_merge(const struct layer *layer) {
            qkv->selection.tuning.value[VEC] == attention->selection.tuning.value[VEC];
 }
 
-/* What the device can run. */
-static bool is_possible(const struct mha_plan *merged) {
-    const struct device_caps *caps = &merged->engine->caps;
-    const struct tuning *t = &merged->selection.tuning;
-    return mha_variant_panel_qkv.loops(&merged->problem, t) <= caps->max_loops &&
+/* What the device can run; a driver that stops long loops has no vectors worth while. */
+static bool is_possible(const struct device_caps *caps) {
+    return isinf(caps->max_loops) &&
            caps->max_parameter_bytes >=
                sizeof(struct mha_panel_qkv_args) + (PROJECTED_BUFFER_COUNT + 1) * sizeof(void *);
 }
@@ -68,7 +69,9 @@ static bool is_possible(const struct mha_plan *merged) {
 /* What the attention's plan says of it, before what it said. */
 static void add_note(struct selection *selection, const char *note) {
     char text[sizeof(selection->reason)];
-    snprintf(text, sizeof(text), "%.120s; %.130s", note, selection->reason);
+    const int used = snprintf(text, sizeof(text), "%.150s; ", note);
+    snprintf(text + used, sizeof(text) - (size_t)used, "%.*s", (int)sizeof(text) - used - 1,
+             selection->reason);
     strcpy(selection->reason, text);
 }
 
@@ -88,14 +91,16 @@ void mha_layer_merge(struct layer *layer) {
     wanted.problem.in_features = qkv->problem.in_features;
     wanted.selection.variant = &mha_variant_panel_qkv;
     mha_panel_qkv_take(&qkv->selection.tuning, &wanted.selection.tuning);
-    if (!has_suitable_sizes(&wanted) || !is_possible(&wanted))
+    if (!has_suitable_sizes(&wanted) || !is_possible(&engine->caps))
         return;
     mha_error error;
+    char failure[160];
     if (mha_plan_make_selected(engine, &wanted.problem, &wanted.selection, &layer->merged,
                                &error)) {
-        mha_log(&engine->log, MHA_LOG_WARNING, "variant panel_qkv is not usable on %s: %s",
+        mha_log(&engine->log, MHA_LOG_WARNING, "variant panel_qkv is not used on %s: %s",
                 engine->caps.name, error.message);
-        add_note(&attention->selection, "panel_qkv failed");
+        snprintf(failure, sizeof(failure), "panel_qkv failed: %.100s", error.message);
+        add_note(&attention->selection, failure);
         return;
     }
     add_note(&attention->selection,

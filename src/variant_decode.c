@@ -74,8 +74,6 @@ static void heuristic_split(const struct problem *p, const struct device_caps *c
     t->value[SPLIT_KEYS] = mha_split_keys(p, caps, t, groups_of(p, t));
     if (t->value[SPLIT_KEYS] % keys == 0)
         t->value[BLOCK_KV] = keys;
-    while (local_bytes(p, t) > caps->local_bytes && t->value[BLOCK_KV] > KEYS / 8)
-        t->value[BLOCK_KV] /= 2;
 }
 
 static void fit(const struct problem *p, struct tuning *t) {

@@ -151,14 +151,19 @@ static int choose_panel_vectors(const struct problem *p, bool is_wide, int vec) 
     return best;
 }
 
-/* Of a projection to q, k and v: as few heads as possible should be whole panels, see panel_qkv.
- * Two vectors are no choice, since their register tiles are slower. */
+/* Whether panel_qkv may do the work of a projection to q, k and v. */
+static bool may_merge(const struct problem *p) {
+    return p->segments[2].heads > 0 && p->flags & MHA_LINEAR_PACKED && mha_is_real(p->dtype) &&
+           !p->is_scattered && !p->is_batch_invariant;
+}
+
+/* Then as few heads as possible should be whole panels. Two vectors are no choice, since their
+ * register tiles are slower. */
 static int choose_head_vectors(const struct problem *p, int vec, int otherwise) {
-    const struct segment *s = p->segments;
+    const struct segment *k = &p->segments[1], *v = &p->segments[2];
     int best = otherwise, fewest = INT_MAX;
-    for (int vectors = 4; vectors > 2 && s[2].heads > 0; --vectors) {
-        const int heads =
-            mha_whole_panel_heads(s[1].heads, s[1].head_dim, s[2].head_dim, vectors * vec);
+    for (int vectors = 4; vectors > 2 && may_merge(p); --vectors) {
+        const int heads = mha_whole_panel_heads(k->heads, k->head_dim, v->head_dim, vectors * vec);
         if (heads > 0 && heads < fewest) {
             fewest = heads;
             best = vectors;
@@ -166,6 +171,9 @@ static int choose_head_vectors(const struct problem *p, int vec, int otherwise) 
     }
     return best;
 }
+
+#define WIDE_SUMS 24
+#define WIDE_BYTES 64 /* of a vector where there are registers for them */
 
 /* 32 registers hold 24 sums with AVX-512, 16 hold 6 x 2 with AVX2. Of elements that must be
  * converted first a tile has more rows than columns; of rows that are read where they lie, each at
@@ -206,7 +214,9 @@ static void panel_heuristic(const struct problem *p, const struct device_caps *c
         const bool is_large = panel_local(p, t) > caps->local_bytes;
         const bool can_narrow = most_n > 2 * panel_columns(t);
         const bool can_flatten = most_m > t->value[MICRO_M];
-        if (is_large && t->value[BLOCK_K] > (can_narrow || can_flatten ? 192 : 48))
+        /* Of reals nothing is copied: there a slice takes no local memory. */
+        if (is_large && !mha_is_real(p->dtype) &&
+            t->value[BLOCK_K] > (can_narrow || can_flatten ? 192 : 48))
             t->value[BLOCK_K] /= 2;
         else if ((is_idle || is_large) && can_narrow)
             most_n /= 2;
@@ -217,8 +227,19 @@ static void panel_heuristic(const struct problem *p, const struct device_caps *c
     }
 }
 
+/* Results of the tuner are of a projection alone: here, too, heads decide. */
+static void fit_heads(const struct problem *p, int *v) {
+    if (v[VEC] * (int)mha_real_bytes(p->dtype) < WIDE_BYTES || !mha_is_real(p->weight_dtype))
+        return;
+    const int vectors = choose_head_vectors(p, v[VEC], v[PANEL_VECTORS]);
+    if (v[MICRO_M] * vectors > WIDE_SUMS && vectors != v[PANEL_VECTORS])
+        v[MICRO_M] = WIDE_SUMS / vectors;
+    v[PANEL_VECTORS] = vectors;
+}
+
 static void panel_fit(const struct problem *p, struct tuning *t) {
     int *v = t->value;
+    fit_heads(p, v);
     v[BLOCK_M] = mha_even_block(p->rows, v[BLOCK_M], v[MICRO_M]);
     v[BLOCK_N] = mha_even_block(p->out_features, v[BLOCK_N], panel_columns(t));
 }

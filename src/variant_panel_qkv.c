@@ -2,7 +2,6 @@
  * (panel_qkv.cl). No problem of its own: layer_merge.c takes it for two that gemm_panel and panel
  * solve, with the values of both. */
 #include "fused.h"
-#include "tiles.h"
 #include "variant_list.h"
 
 int mha_whole_panel_heads(int kv_heads, int head_dim_qk, int head_dim_v, int columns) {
@@ -33,21 +32,11 @@ static bool launch(const struct problem *plan, const struct problem *call,
                    struct launch *launch, union kernel_args *args) {
     const bool exists = mha_fused_launch(plan, call, caps, t, index, launch, args);
     struct mha_panel_qkv_args *a = &args->panel_qkv;
-    a->group_heads = mha_panel_qkv_heads(plan, t);
+    const int heads = mha_panel_qkv_heads(plan, t);
+    a->group_heads = heads > 0 ? heads : 1; /* no layer takes it for 0 */
     a->groups = plan->kv_heads / a->group_heads;
     launch->blocks = (int64_t)call->batch * a->groups;
     return exists;
-}
-
-static double loops(const struct problem *p, const struct tuning *t) {
-    const int *v = t->value;
-    const int heads = mha_panel_qkv_heads(p, t), group = p->q_heads / p->kv_heads;
-    const double columns = (double)heads * ((group + 1.0) * p->head_dim_qk + p->head_dim_v);
-    const double panels = columns / (v[VEC] * v[PANEL_VECTORS]);
-    const double tiles = mha_divide_up(p->seqlen_q, v[MICRO_M]);
-    const double slices = mha_divide_up(p->in_features, v[BLOCK_K]);
-    const double project = panels * (tiles * (p->in_features + slices) + slices) + 3 * slices + 3;
-    return project + (double)heads * group * (mha_variant_panel.loops(p, t) + 1);
 }
 
 const struct variant mha_variant_panel_qkv = {
@@ -71,7 +60,6 @@ const struct variant mha_variant_panel_qkv = {
     .local_bytes = local_bytes,
     .workspace_bytes = mha_fused_workspace,
     .launch = launch,
-    .loops = loops,
     .is_for_cpu = true,
     .efficiency = 0.2,
 };

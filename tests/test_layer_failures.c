@@ -14,6 +14,7 @@
 static struct layer_data layer;
 static struct layer_outputs expected;
 static uint64_t packed_layout; /* of the weights that were packed */
+static int unmerged_plans;     /* that say why they do without what merges two stages */
 
 static struct layer_case make_case(uint64_t flags, const char *projection_variant) {
     return (struct layer_case){
@@ -144,11 +145,11 @@ static mha_engine *make_engine(const struct test_device *device) {
     return engine;
 }
 
-static uint64_t get_packed_layout(const mha_plan *plan) {
+static mha_plan_info get_info(const mha_plan *plan) {
     mha_plan_info info = MHA_PLAN_INFO_INIT;
     mha_error e;
     cr_assert_eq(mha_plan_get_info(plan, &info, &e), MHA_SUCCESS, "%s", e.message);
-    return info.packed_layout;
+    return info;
 }
 
 static bool attempt_plan(struct run *run) {
@@ -164,8 +165,12 @@ static bool attempt_plan(struct run *run) {
     const bool is_reached = run_check_status(run, status, &e, may_heal || run->has_other_kernels);
     run_expect(run, !run->plan == (status != MHA_SUCCESS), "the plan is %p", (void *)run->plan);
     /* Another variant than the first choice wants other packed weights. */
-    if (!status && get_packed_layout(run->plan) == packed_layout)
-        call_well(run);
+    if (!status) {
+        const mha_plan_info info = get_info(run->plan);
+        unmerged_plans += strstr(info.reason, "panel_qkv failed") != NULL;
+        if (info.packed_layout == packed_layout)
+            call_well(run);
+    }
     mha_plan_destroy(&run->plan);
     status = mha_layer_plan_create(engine, &layer.desc, &run->plan, &e);
     run_expect(run, !status, "the next try: %.400s", e.message);
@@ -198,7 +203,7 @@ static void open_run(struct run *run, struct test_device *device, const char *na
     }
     cr_assert_eq(status, MHA_SUCCESS, "%s", e.message);
     cr_assert(layer_upload(&layer, device, run->plan, failure), "%s", failure);
-    packed_layout = get_packed_layout(run->plan);
+    packed_layout = get_info(run->plan).packed_layout;
 }
 
 static void close_run(struct run *run) {
@@ -297,11 +302,13 @@ Test(failures, layer_merged_plan, .timeout = 600) {
     test.attention.seqlen_q = test.attention.seqlen_kv = 48;
     test.attention.head_dim_qk = test.attention.head_dim_v = 48;
     open_run(&run, &device, "layer-merged-plan", &test);
+    const bool is_merged = strstr(get_info(run.plan).reason, "panel_qkv projects");
     mha_plan_destroy(&run.plan);
     run.has_other_kernels = true;
     run.step = 4;
     run.first = count_plan_calls(&run) - 32;
     cr_assert_geq(run.first, 0);
     run_all(&run, attempt_plan);
+    cr_expect_eq(unmerged_plans > 0, is_merged);
     close_run(&run);
 }

@@ -100,6 +100,53 @@ Test(unit, every_device_gets_a_legal_fused_variant) {
     printf("%d selections on %zu devices\n", count, DEVICE_COUNT);
 }
 
+/* Only what must be copied is cut to what local memory holds. */
+Test(unit, rows_read_where_they_lie_are_not_cut_smaller) {
+    const struct variant *variant = mha_variant_find(OPERATION_LINEAR, "gemm_panel");
+    const struct device_caps caps = caps_of(DEVICE_COUNT - 1);
+    for (int dtype = MHA_F32; dtype <= MHA_F16; ++dtype) {
+        mha_linear_desc desc = MHA_LINEAR_DESC_INIT;
+        struct problem problem;
+        struct tuning tuning;
+        mha_error error;
+        desc.dtype = desc.weight_dtype = (mha_dtype)dtype;
+        desc.in_features = 1024, desc.out_features = 3072, desc.max_rows = 512;
+        cr_assert_eq(mha_linear_problem_init(&problem, &desc, &error), MHA_SUCCESS, "%s",
+                     error.message);
+        variant->heuristic(&problem, &caps, &tuning);
+        cr_expect_eq(tuning.value[BLOCK_K] < 768, dtype == MHA_F16, "dtype %d: BLOCK_K %d", dtype,
+                     tuning.value[BLOCK_K]);
+    }
+}
+
+/* Of a layer's projection to q, k and v a panel is whole heads, also where a result of the tuner,
+ * which knows no heads, has others. */
+Test(unit, panels_of_a_layer_are_whole_heads) {
+    const struct variant *variant = mha_variant_find(OPERATION_LINEAR, "gemm_panel");
+    const struct device_caps caps = caps_of(0);
+    struct problem problem = {
+        .operation = OPERATION_LINEAR,
+        .flags = MHA_LINEAR_PACKED,
+        .rows = 197,
+        .in_features = 768,
+        .out_features = 2304,
+        .segments = {{12, 64}, {12, 64}, {12, 64}},
+    };
+    struct tuning tuning, tuned = {{0}};
+    variant->heuristic(&problem, &caps, &tuning);
+    cr_expect_eq(tuning.value[VEC] * tuning.value[PANEL_VECTORS], 64);
+    tuned.value[VEC] = 16, tuned.value[PANEL_VECTORS] = 2, tuned.value[MICRO_M] = 12;
+    tuned.value[BLOCK_M] = 48, tuned.value[BLOCK_N] = 192, tuned.value[BLOCK_K] = 768;
+    mha_tuning_fit(variant, &problem, &tuned);
+    char why[200] = "";
+    cr_expect_eq(tuned.value[PANEL_VECTORS], 4);
+    cr_expect_eq(tuned.value[MICRO_M], 6);
+    cr_expect(variant->legal(&problem, &caps, &tuned, why, sizeof(why)), "%s", why);
+    problem.flags = 0; /* packed by each call */
+    variant->heuristic(&problem, &caps, &tuning);
+    cr_expect_eq(tuning.value[PANEL_VECTORS], 3);
+}
+
 Test(unit, every_device_gets_a_legal_projection) {
     static const int sizes[] = {1, 7, 64, 197, 768, 3072};
     enum { SIZES = sizeof(sizes) / sizeof(*sizes) };

@@ -77,7 +77,9 @@ static mha_status init_problem(enum operation operation, mha_dtype dtype, struct
     desc.head_dim_qk = desc.head_dim_v = 64;
     desc.max_batch = 1;
     desc.max_seqlen_q = desc.max_seqlen_kv = 512;
-    return mha_attention_problem_init(problem, &desc, error);
+    const mha_status status = mha_attention_problem_init(problem, &desc, error);
+    problem->weight_dtype = dtype; /* of what a layer makes of it */
+    return status;
 }
 
 /* Of panel_qkv, those of the two that it is made of. */
