@@ -22,14 +22,16 @@ static inline void project(const struct mha_gemm_args *a, global const storage *
                 global storage *to = y + i * y_stride + c;
                 X_SPACE const real *row[MICRO_M];
                 realv sum[MICRO_M][PANEL_VECTORS];
-                begin_tile(a, sum, packed, panel);
+                if (begin == 0)
+                    begin_tile(a, sum, packed, panel);
 #pragma unroll
                 for (int r = 0; r < MICRO_M; ++r) {
-                    row[r] = x + min(i + r, rows - 1) * a->x_stride_token + begin;
-                    if (begin > 0 && r < count)
+                    const int last = min(r, count - 1);
+                    row[r] = x + (i + last) * a->x_stride_token + begin;
 #pragma unroll
-                        for (int v = 0; v < PANEL_VECTORS; ++v)
-                            sum[r][v] = load_v(to + r * y_stride + v * VEC);
+                    for (int v = 0; v < PANEL_VECTORS; ++v)
+                        if (begin > 0)
+                            sum[r][v] = load_v(to + last * y_stride + v * VEC);
                 }
                 multiply_tile(a, sum, row, packed, panel, begin, depth);
 #pragma unroll

@@ -86,6 +86,7 @@ static inline void multiply_pv(const struct weighted_sums *w, global const stora
             }
         if (is_whole)
             for (int j = lo; j < hi; ++j) {
+                /* next_count > 0 first: where it is a constant 0, nothing is left of this. */
                 if (w->next_count > 0 && d == 0 && j - lo < w->next_count)
                     fetch_row(w->next + (j - lo) * w->next_stride, w->next_dim);
 #pragma unroll

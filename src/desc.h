@@ -12,8 +12,7 @@ enum operation {
     OPERATION_ATTENTION,
     OPERATION_LINEAR,
     OPERATION_LAYER,
-    OPERATION_PROJECTED_ATTENTION /* a part of a layer: the projection to q, k and v, and attention
-                                   */
+    OPERATION_PROJECTED_ATTENTION /* of a layer: the projection to q, k and v too */
 };
 
 /* Columns of a projection that make one tensor: heads side by side. */

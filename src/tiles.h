@@ -2,6 +2,11 @@
 #ifndef MHA_TILES_H
 #define MHA_TILES_H
 
+/* Sums of a register tile where there are 32 registers, as there are with 16 lanes of fp32
+ * (AVX-512): beside them a vector of each column and a broadcast. Of 16 registers 6 x 2 are sums.
+ */
+#define MHA_WIDE_SUMS 24
+
 /* Steps, the last of which may go beyond. */
 int mha_divide_up(int length, int step);
 

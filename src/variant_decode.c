@@ -53,9 +53,8 @@ static void heuristic(const struct problem *p, const struct device_caps *caps, s
     t->value[VEC] = vec;
     t->value[BLOCK_Q] = rows_below(p, MAX_ROWS);
     /* More rows share what is converted. */
-    const bool is_half = mha_dtype_bytes(p->dtype) < mha_real_bytes(p->dtype);
     t->value[MICRO_Q] = rows_below(p, 2);
-    if (is_half && t->value[BLOCK_Q] > 2)
+    if (!mha_is_real(p->dtype) && t->value[BLOCK_Q] > 2)
         t->value[MICRO_Q] = 4;
     /* Keys side by side would be streams of their own, which prefetchers follow less well. */
     t->value[MICRO_KV] = 1;

@@ -139,16 +139,8 @@ static size_t panel_local(const struct problem *p, const struct tuning *t) {
 
 /* By columns alone: plans that differ in rows can share packed weights. */
 static int choose_panel_vectors(const struct problem *p, bool is_wide, int vec) {
-    static const int wide[] = {3, 4, 2, 0}, narrow[] = {2, 0};
-    const int *vectors = is_wide ? wide : narrow;
-    int best = vectors[0];
-    for (int i = 1; vectors[i]; ++i) {
-        const int saved = mha_round_up(p->out_features, best * vec) -
-                          mha_round_up(p->out_features, vectors[i] * vec);
-        if (saved > p->out_features / 64)
-            best = vectors[i];
-    }
-    return best;
+    const int columns[] = {3 * vec, 4 * vec, 2 * vec, 0};
+    return is_wide ? mha_even_tile(p->out_features, columns) / vec : 2;
 }
 
 /* Whether panel_qkv may do the work of a projection to q, k and v. */
@@ -172,7 +164,6 @@ static int choose_head_vectors(const struct problem *p, int vec, int otherwise) 
     return best;
 }
 
-#define WIDE_SUMS 24
 #define WIDE_BYTES 64 /* of a vector where there are registers for them */
 
 /* 32 registers hold 24 sums with AVX-512, 16 hold 6 x 2 with AVX2. Of elements that must be
@@ -232,8 +223,8 @@ static void fit_heads(const struct problem *p, int *v) {
     if (v[VEC] * (int)mha_real_bytes(p->dtype) < WIDE_BYTES || !mha_is_real(p->weight_dtype))
         return;
     const int vectors = choose_head_vectors(p, v[VEC], v[PANEL_VECTORS]);
-    if (v[MICRO_M] * vectors > WIDE_SUMS && vectors != v[PANEL_VECTORS])
-        v[MICRO_M] = WIDE_SUMS / vectors;
+    if (v[MICRO_M] * vectors > MHA_WIDE_SUMS && vectors != v[PANEL_VECTORS])
+        v[MICRO_M] = MHA_WIDE_SUMS / vectors;
     v[PANEL_VECTORS] = vectors;
 }
 

@@ -37,10 +37,6 @@ static int choose_micro_d(const struct problem *p, int vec, int most) {
     return most;
 }
 
-/* With 16 lanes of fp32 (AVX-512) there are 32 registers, which hold WIDE_SUMS beside a vector of
- * each column and a broadcast; with fewer lanes there are 16, which hold 6 x 2. */
-#define WIDE_SUMS 24
-
 static void choose_registers(const struct problem *p, const struct device_caps *caps,
                              struct tuning *t) {
     const int width = clamp((int)caps->float_vector, 4, 16) / (p->dtype == MHA_F64 ? 2 : 1);
@@ -49,7 +45,7 @@ static void choose_registers(const struct problem *p, const struct device_caps *
     const int *tiles = is_wide ? wide : narrow;
     t->value[VEC] = width;
     t->value[MICRO_Q] = mha_even_tile(p->flags & MHA_BATCH_INVARIANT ? 0 : p->seqlen_q, tiles);
-    const int most = is_wide ? WIDE_SUMS / t->value[MICRO_Q] : 2;
+    const int most = is_wide ? MHA_WIDE_SUMS / t->value[MICRO_Q] : 2;
     t->value[LANE_VECTORS] = most;
     t->value[MICRO_D] = choose_micro_d(p, width, most);
 }

@@ -30,13 +30,14 @@ static size_t local_bytes(const struct problem *p, const struct tuning *t) {
 static bool launch(const struct problem *plan, const struct problem *call,
                    const struct device_caps *caps, const struct tuning *t, int64_t index,
                    struct launch *launch, union kernel_args *args) {
-    const bool exists = mha_fused_launch(plan, call, caps, t, index, launch, args);
     struct mha_panel_qkv_args *a = &args->panel_qkv;
+    if (!mha_fused_launch(plan, call, caps, t, index, launch, args))
+        return false;
     const int heads = mha_panel_qkv_heads(plan, t);
     a->group_heads = heads > 0 ? heads : 1; /* no layer takes it for 0 */
     a->groups = plan->kv_heads / a->group_heads;
     launch->blocks = (int64_t)call->batch * a->groups;
-    return exists;
+    return true;
 }
 
 const struct variant mha_variant_panel_qkv = {

@@ -8,52 +8,27 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Each value of LANE_VECTORS, and groups of four, three, two and one row of the exponentials. */
-static const struct tile {
+struct tile {
     const char *name;
     mha_dtype dtype;
     struct tuning tuning;
-} tiles[] = {
-    {"f32_14x1",
-     MHA_F32,
-     {{[VEC] = 16,
-       [LANE_VECTORS] = 1,
-       [MICRO_Q] = 14,
-       [MICRO_D] = 1,
-       [BLOCK_Q] = 32,
-       [BLOCK_KV] = 64}}},
-    {"f32_6x4",
-     MHA_F32,
-     {{[VEC] = 16,
-       [LANE_VECTORS] = 4,
-       [MICRO_Q] = 6,
-       [MICRO_D] = 4,
-       [BLOCK_Q] = 16,
-       [BLOCK_KV] = 160}}},
-    {"f32_1x3",
-     MHA_F32,
-     {{[VEC] = 8,
-       [LANE_VECTORS] = 3,
-       [MICRO_Q] = 1,
-       [MICRO_D] = 2,
-       [BLOCK_Q] = 16,
-       [BLOCK_KV] = 64}}},
-    {"f32_8x2",
-     MHA_F32,
-     {{[VEC] = 4,
-       [LANE_VECTORS] = 2,
-       [MICRO_Q] = 8,
-       [MICRO_D] = 3,
-       [BLOCK_Q] = 32,
-       [BLOCK_KV] = 32}}},
-    {"f16_8x3",
-     MHA_F16,
-     {{[VEC] = 16,
-       [LANE_VECTORS] = 3,
-       [MICRO_Q] = 8,
-       [MICRO_D] = 3,
-       [BLOCK_Q] = 32,
-       [BLOCK_KV] = 128}}},
+};
+
+#define TUNING(vec, lane_vectors, micro_q, micro_d, block_q, block_kv)                             \
+    {                                                                                              \
+        {                                                                                          \
+            [VEC] = vec, [LANE_VECTORS] = lane_vectors, [MICRO_Q] = micro_q, [MICRO_D] = micro_d,  \
+            [BLOCK_Q] = block_q, [BLOCK_KV] = block_kv                                             \
+        }                                                                                          \
+    }
+
+/* Each value of LANE_VECTORS, and groups of four, three, two and one row of the exponentials. */
+static const struct tile tiles[] = {
+    {"f32_14x1", MHA_F32, TUNING(16, 1, 14, 1, 32, 64)},
+    {"f32_6x4", MHA_F32, TUNING(16, 4, 6, 4, 16, 160)},
+    {"f32_1x3", MHA_F32, TUNING(8, 3, 1, 2, 16, 64)},
+    {"f32_8x2", MHA_F32, TUNING(4, 2, 8, 3, 32, 32)},
+    {"f16_8x3", MHA_F16, TUNING(16, 3, 8, 3, 32, 128)},
 };
 
 #define MOST_KEYS 401 /* several times the largest BLOCK_KV, no multiple of a vector */

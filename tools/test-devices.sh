@@ -104,8 +104,7 @@ stage_llvmpipe() {
 
 # The first two run every kernel with every feature, but panel_qkv, which needs a device with vectors,
 # and Oclgrind has none. What the other suites add, layers among them, is on the host's side, where
-# Oclgrind allows no second thread. Braces mean nothing in Criterion's
-# patterns.
+# Oclgrind allows no second thread. Braces mean nothing in Criterion's patterns.
 KERNEL_SUITES='@(single|linear|layer)/*'
 
 # Oclgrind comes between the program and the OpenCL loader by LD_PRELOAD, also in the processes
